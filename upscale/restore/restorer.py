@@ -1,0 +1,143 @@
+"""The front door: load a model once, then restore arrays, tensors, streams and files with it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from upscale.errors import UserError
+from upscale.restore.backends import Backend, OnnxBackend, TorchBackend, Traits
+from upscale.restore.stream import Stream
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RELEASED = Path(__file__).parents[1] / "released"
+CHUNK_SECONDS = 12.0
+Wav = TypeVar("Wav")
+
+
+class Restorer:
+    """`restorer = Restorer.load()`, then `restored = restorer(wav, sample_rate)`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @property
+    def traits(self) -> Traits:
+        return self.backend.traits
+
+    @classmethod
+    def load(cls, model: str | os.PathLike[str] | None = None, device: str = "auto") -> "Restorer":
+        """`model`: a bundle's folder, a `.ckpt`, an `.onnx` or a shipped model's name; without one, `fidelity`."""
+        path = find_model(model)
+        if path.suffix == ".onnx":
+            return cls(OnnxBackend(path, device))
+        from upscale.restore.bundle import load_bundle
+
+        module, description = load_bundle(path)
+        return cls.from_module(
+            module,
+            device=device,
+            name=_model_name(path),
+            sample_rate=description.sample_rate,
+            bitrates=description.bitrates,
+        )
+
+    @classmethod
+    def from_module(
+        cls,
+        module: "nn.Module",
+        *,
+        device: str = "auto",
+        name: str = "",
+        sample_rate: int = 44_100,
+        bitrates: tuple[int, ...] = (),
+    ) -> "Restorer":
+        """A model that is already in memory."""
+        traits = Traits(
+            name=name or type(module).__name__,
+            channels=int(module.channels),  # type: ignore[arg-type]
+            sample_rate=sample_rate,
+            context=int(module.context),  # type: ignore[arg-type]
+            stride=int(module.stride),  # type: ignore[arg-type]
+            bitrates=tuple(bitrates),
+        )
+        return cls(TorchBackend(module, traits, device))
+
+    def __call__(
+        self,
+        wav: Wav,
+        sample_rate: int,
+        bitrate: float | None = None,
+        *,
+        mix: float = 1.0,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> Wav:
+        """`wav` [C, T] or [B, C, T], NumPy or Torch, float in ±1, to the same kind, shape and type.
+
+        Works in overlapping chunks of `chunk_seconds`, so that memory does not grow with the model's activations;
+        the result equals that of one call on the whole. `bitrate` in kbit/s, for models that ask for it.
+        """
+        given: Any = wav
+        tensor = "torch" in sys.modules and isinstance(given, sys.modules["torch"].Tensor)
+        array = given.detach().cpu().numpy() if tensor else np.asarray(given)
+        _check(array, sample_rate)
+        stream = self.stream(sample_rate, bitrate=bitrate, mix=mix, chunk_seconds=chunk_seconds)
+        restored = np.concatenate([stream.push(array), stream.flush()], axis=-1).astype(array.dtype, copy=False)
+        if tensor:
+            return sys.modules["torch"].from_numpy(restored).to(given.device)
+        return restored  # type: ignore[return-value]
+
+    def stream(
+        self,
+        sample_rate: int,
+        *,
+        bitrate: float | None = None,
+        mix: float = 1.0,
+        chunk_seconds: float | None = None,
+    ) -> Stream:
+        """A stream for sound at `sample_rate`. Short chunks lag less and compute more of what is thrown away.
+
+        Without `chunk_seconds` each chunk yields as much as its context on the two sides: half the work is kept.
+        """
+        traits = self.traits
+        hop = 2 * traits.context if chunk_seconds is None else round(chunk_seconds * traits.sample_rate)
+        return Stream(self.backend, sample_rate=sample_rate, hop=max(hop, traits.stride), bitrate=bitrate, mix=mix)
+
+
+def find_model(model: str | os.PathLike[str] | None) -> Path:
+    """The path of a model that is named; a mistake says which names and checkpoints there are."""
+    name = "fidelity" if model is None else os.fspath(model)
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if (RELEASED / name / "model.yaml").is_file():
+        return RELEASED / name
+    raise UserError(f"no model at {name}: {what_there_is()}")
+
+
+def what_there_is(root: Path | None = None) -> str:
+    """The shipped models and the checkpoints under `outputs/`, newest first, in words."""
+    shipped = sorted(path.parent.name for path in RELEASED.glob("*/model.yaml"))
+    root = root or Path("outputs")
+    checkpoints = sorted(root.glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    names = f"shipped models: {', '.join(shipped)}" if shipped else "no model is shipped with this version"
+    if checkpoints:
+        return f"{names}; checkpoints: {', '.join(str(path) for path in checkpoints[:5])}"
+    return f"{names}; no checkpoint under {root}/**/checkpoints yet: `make demo` or `python train.py` makes one"
+
+
+def _model_name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _check(wav: np.ndarray, sample_rate: int) -> None:
+    if wav.ndim not in (2, 3) or wav.shape[-2] < 1:
+        raise UserError(f"wav must be [channels, samples] or [batch, channels, samples], not {list(wav.shape)}")
+    if not np.issubdtype(wav.dtype, np.floating):
+        raise UserError(f"wav must be float in ±1, not {wav.dtype}: divide integers by their full scale")
+    if sample_rate <= 0:
+        raise UserError(f"sample_rate must be positive, not {sample_rate}")

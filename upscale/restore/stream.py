@@ -1,0 +1,115 @@
+"""Restoring as a stream: blocks of any size in, restored blocks out. Restoring a whole array is the same code.
+
+What the model changes is computed at the model's own rate and added to the untouched input:
+
+    restored = dry + mix * to_input_rate(model(x) - x),   x = to_model_rate(dry)
+
+At the model's rate that is the model's output; at any other, nothing above the model's Nyquist frequency is lost,
+and a model that changes nothing gives the input back bit by bit.
+"""
+
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+
+from upscale import audio
+from upscale.restore.backends import Backend
+from upscale.restore.chunks import Overlap
+
+# More than the half width of the resampling filter at any pair of rates that music comes in.
+RESAMPLE_CONTEXT = 1024
+
+
+class Stream:
+    """`push` blocks [C, T] or [B, C, T] at `sample_rate`, then `flush`; everything returned, in order, is the result.
+
+    The output is not shifted: its sample n belongs to input sample n. It lags by at most `latency` samples
+    (of the input's rate) behind what was pushed; a block may therefore return nothing, or more than it brought.
+    """
+
+    def __init__(
+        self, backend: Backend, *, sample_rate: int, hop: int, bitrate: float | None = None, mix: float = 1.0
+    ) -> None:
+        self.bitrate = bitrate
+        self.mix = mix
+        self.sample_rate = sample_rate
+        self._backend = backend
+        self._stages = self._build_stages(hop)
+        self._dry: list[np.ndarray] = []
+        self._batched = True
+
+    @property
+    def latency(self) -> int:
+        """Samples at the input's rate by which the output may lag."""
+        factor = self.sample_rate / self._backend.traits.sample_rate
+        at_input = [1.0] if len(self._stages) == 1 else [1.0, factor, factor]
+        # One sample for each change of rate: lengths are rounded there.
+        rounding = 2 * (len(self._stages) - 1)
+        lags = (stage.latency * scale for stage, scale in zip(self._stages, at_input, strict=True))
+        return int(np.ceil(sum(lags))) + rounding
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        self._batched = block.ndim == 3
+        block = np.asarray(block if self._batched else block[None], dtype=np.float32)
+        self._dry.append(block)
+        change = block
+        for stage in self._stages:
+            change = stage.push(change)
+        return self._mix_in(change)
+
+    def flush(self) -> np.ndarray:
+        """The last samples; the stream is finished after this."""
+        change: np.ndarray | None = None
+        for stage in self._stages:
+            pushed = [] if change is None else [stage.push(change)]
+            change = np.concatenate([*pushed, stage.flush()], axis=-1)
+        assert change is not None
+        return self._mix_in(change)
+
+    def _mix_in(self, change: np.ndarray) -> np.ndarray:
+        dry = np.concatenate(self._dry, axis=-1) if self._dry else change[..., :0]
+        length = min(change.shape[-1], dry.shape[-1])  # resampling there and back may add a sample at the end
+        self._dry = [dry[..., length:]]
+        output = dry[..., :length] + np.float32(self.mix) * change[..., :length]
+        return output if self._batched else output[0]
+
+    def _build_stages(self, hop: int) -> list[Overlap]:
+        traits = self._backend.traits
+        model = Overlap(self._change, context=traits.context, stride=traits.stride, hop=hop)
+        if self.sample_rate == traits.sample_rate:
+            return [model]
+        there, back = (
+            _resampling(self.sample_rate, traits.sample_rate, hop),
+            _resampling(traits.sample_rate, self.sample_rate, hop),
+        )
+        return [there, model, back]
+
+    def _change(self, wav: np.ndarray) -> np.ndarray:
+        """model(x) - x, [B, C, T] of any number of channels."""
+        given, restore = fit_channels(wav, self._backend.traits.channels)
+        condition = None if self.bitrate is None else np.full(len(given), self.bitrate, dtype=np.float32)
+        return restore(self._backend(given, condition) - given)
+
+
+def fit_channels(wav: np.ndarray, channels: int) -> tuple[np.ndarray, "partial[np.ndarray]"]:
+    """`wav` [B, C, T] as the model takes it, and the way back.
+
+    A mono model takes the channels one by one; a stereo model takes mono twice and gives the mean;
+    more than two channels are restored one by one.
+    """
+    num_clips, num_channels, num_samples = wav.shape
+    if num_channels == channels:
+        return wav, partial(np.asarray)
+    single = wav.reshape(num_clips * num_channels, 1, num_samples)
+    return np.repeat(single, channels, axis=1), partial(_from_single, num_clips=num_clips)
+
+
+def _from_single(wav: np.ndarray, num_clips: int) -> np.ndarray:
+    return wav.mean(axis=1).reshape(num_clips, -1, wav.shape[-1])
+
+
+def _resampling(orig_rate: int, new_rate: int, hop: int) -> Overlap:
+    rate = Fraction(new_rate, orig_rate)
+    resample = partial(audio.resample, orig_rate=orig_rate, new_rate=new_rate)
+    return Overlap(resample, context=RESAMPLE_CONTEXT, stride=rate.denominator, hop=min(hop, 4096), rate=rate)
