@@ -1,0 +1,5 @@
+"""Models: `[B, C, T] -> [B, C, T]`, by name for configs and bundles."""
+
+from upscale.models.wavelet_unet import WaveletUNet
+
+__all__ = ["WaveletUNet"]

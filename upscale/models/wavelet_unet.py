@@ -1,0 +1,117 @@
+"""The Wavelet U-Net: a U-Net whose down- and upsampling are an orthonormal wavelet transform and its inverse.
+
+Shapes: B batch, C audio channels, T samples; inside, frames [B, time, features].
+
+    wav -> head -> [level 1] -> DWT -> bands -> [level 2] -> DWT -> bands ... bottleneck
+                      |                           |                               |
+                     skip                        skip                             v
+                      v                           v                               v
+    wav + residual <- tail <- [level 1] <- IDWT + bands <- [level 2] <- IDWT + bands
+
+It keeps the layers and the size of upscalemp3_v2 (level i has `num_filters * i` features) and mends two things: the
+transform reconstructs, so that the skips stay aligned, and the last layer adds to the input, starting at zero.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from upscale.errors import UserError
+from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip
+from upscale.models.wavelet import DWT, IDWT, orthogonal_filters
+
+
+class Down(nn.Module):
+    """One level of the encoder: [B, T, in] -> (half the time with 2 * features channels, the skip [B, T, features])."""
+
+    def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str) -> None:
+        super().__init__()
+        self.conv = ConvNormGelu(in_features, features, kernel_size)
+        self.dwt = DWT(wavelet, mode="zero")
+        self.bands = BandProcess(2 * features, 2 * features, kernel_size)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        skip = self.conv(frames)
+        bands = self.dwt(skip.transpose(1, 2)).transpose(1, 2)
+        return self.bands(bands), skip
+
+
+class Up(nn.Module):
+    """One level of the decoder: [B, about T / 2, in] and the skip [B, T, features] -> [B, T, features]."""
+
+    def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str) -> None:
+        super().__init__()
+        self.idwt = IDWT(wavelet, mode="zero")
+        self.bands = BandProcess(in_features // 2, features, kernel_size)
+        self.skip = GatedSkip(features)
+        self.convs = nn.Sequential(
+            ConvNormGelu(2 * features, features, kernel_size), ConvNormGelu(features, features, kernel_size)
+        )
+
+    def forward(self, frames: Tensor, skip: Tensor) -> Tensor:
+        wide = self.idwt(frames.transpose(1, 2), length=skip.shape[1]).transpose(1, 2)
+        return self.convs(self.skip(self.bands(wide), skip))
+
+
+class WaveletUNet(nn.Module):
+    """[B, channels, T] -> [B, channels, T] for any T; an untrained model returns its input.
+
+    `context`: samples on each side that a chunk of a song needs so that its middle equals the whole song's.
+    `stride`: chunks must start at multiples of it.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        num_layers: int = 10,
+        num_filters: int = 16,
+        kernel_size: int = 16,
+        wavelet: str = "db4",
+        sample_rate: int = 44100,
+    ) -> None:
+        super().__init__()
+        if num_filters % 4:
+            raise UserError(f"num_filters={num_filters} cannot be split into bands of bands; use a multiple of 4")
+        self.channels, self.sample_rate = channels, sample_rate
+        self.stride = 2**num_layers
+        widths = [num_filters * (level + 1) for level in range(num_layers + 1)]
+        self.head = ConvNormGelu(channels, num_filters, kernel_size)
+        inputs = [num_filters, *(2 * width for width in widths)]
+        self.downs = nn.ModuleList(Down(inputs[i], widths[i], kernel_size, wavelet) for i in range(num_layers))
+        self.bottleneck = ConvNormGelu(inputs[num_layers], widths[num_layers], kernel_size)
+        self.ups = nn.ModuleList(
+            Up(widths[i + 1], widths[i], kernel_size, wavelet) for i in reversed(range(num_layers))
+        )
+        self.tail = nn.Sequential(
+            ConvNormGelu(num_filters, num_filters, kernel_size), ConvNormGelu(num_filters, num_filters, kernel_size)
+        )
+        self.residual = Conv(num_filters + channels, channels)
+        nn.init.zeros_(self.residual.weight)
+        self.context = receptive_field(num_layers, kernel_size, num_taps=orthogonal_filters(wavelet).shape[-1])
+
+    def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
+        """`bitrate` is there for every model's sake; this one ignores it."""
+        samples = wav.transpose(1, 2)
+        frames, skips = self.head(samples), []
+        for down in self.downs:
+            frames, skip = down(frames)
+            skips.append(skip)
+        frames = self.bottleneck(frames)
+        for up, skip in zip(self.ups, reversed(skips), strict=True):
+            frames = up(frames, skip)
+        frames = torch.cat([self.tail(frames), samples], dim=-1)
+        return wav + self.residual(frames).transpose(1, 2)
+
+
+def receptive_field(num_layers: int, kernel_size: int, num_taps: int) -> int:
+    """Samples on either side of an output sample that can reach it, rounded up.
+
+    A convolution reaches `kernel_size // 2` and a wavelet filter `num_taps` steps of its own level's rate. Per level there
+    are three convolutions and two filters before and after the transform, one convolution more behind each transform.
+    """
+    conv = kernel_size // 2
+    reach = 3 * conv  # head and tail
+    for level in range(num_layers):
+        step = 2**level
+        reach += step * (3 * conv + 2 * num_taps)  # encoder conv, two decoder convs, the transforms
+        reach += step * conv + 2 * step * conv  # bands after the IDWT, bands after the DWT
+    return reach + 2**num_layers * conv
