@@ -1,0 +1,72 @@
+"""Drawing `CodecSpec`s from a seed."""
+
+import random
+from collections.abc import Sequence
+from numbers import Integral
+
+from upscale.codec.spec import BITRATES, VBR_BITRATES, CodecSpec, check_bitrate
+from upscale.errors import UserError
+
+
+class CodecSampler:
+    """Draws one `CodecSpec` per seed, every listed value with equal chance.
+
+    All combinations are checked here, so that a wrong value is refused when the configuration is composed.
+    `modes`, `qualities`, `stereo` and `double_probability` (the share of clips that were MP3 once before) are MP3's.
+    """
+
+    def __init__(
+        self,
+        codec: str = "mp3",
+        bitrates: Sequence[int] = (64, 96, 128, 160, 192, 256),
+        modes: Sequence[str] = ("cbr",),
+        qualities: Sequence[int] = (5,),
+        stereo: Sequence[str] = ("joint",),
+        double_probability: float = 0.0,
+    ) -> None:
+        if codec not in BITRATES:
+            raise UserError(f"codec.codec={codec} is unknown; use one of {', '.join(BITRATES)}")
+        if isinstance(bitrates, str | Integral) or not bitrates:
+            raise UserError(f"codec.bitrates={bitrates} is not a list; write for example codec.bitrates=[64,128]")
+        self.codec, self.bitrates = codec, tuple(bitrates)
+        self.modes, self.qualities, self.stereo = tuple(modes), tuple(qualities), tuple(stereo)
+        self.double_probability = double_probability
+        for bitrate in self.bitrates:
+            check_bitrate(codec, bitrate)
+        for mode in self.modes:
+            for quality in self.qualities:
+                for layout in self.stereo:
+                    CodecSpec(codec, self._bitrates_of(mode)[0], mode=mode, quality=quality, stereo=layout)
+
+    def _bitrates_of(self, mode: str) -> tuple[int, ...]:
+        """VBR has averages of its own: those within the range of the listed bitrates."""
+        if mode != "vbr":
+            return self.bitrates
+        low, high = min(self.bitrates), max(self.bitrates)
+        averages = tuple(sorted(bitrate for bitrate in VBR_BITRATES if low <= bitrate <= high))
+        if not averages:
+            raise UserError(f"no VBR level averages between {low} and {high} kbit/s; use mode cbr or abr")
+        return averages
+
+    def draw(self, seed: int) -> CodecSpec:
+        """The spec of this seed."""
+        generator = random.Random(seed)
+        mode = generator.choice(self.modes)
+        spec = CodecSpec(
+            codec=self.codec,
+            bitrate=generator.choice(self._bitrates_of(mode)),
+            mode=mode,
+            quality=generator.choice(self.qualities),
+            stereo=generator.choice(self.stereo),
+        )
+        if generator.random() >= self.double_probability:
+            return spec
+        return CodecSpec(
+            codec=spec.codec,
+            bitrate=spec.bitrate,
+            mode=spec.mode,
+            quality=spec.quality,
+            stereo=spec.stereo,
+            first_bitrate=generator.choice(self.bitrates),
+            first_offset=generator.randrange(1152),
+        )

@@ -1,0 +1,70 @@
+"""What to do to a clip, as a frozen value; and which values exist."""
+
+from dataclasses import dataclass
+
+from upscale.errors import UserError
+
+MP3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG-1 layer III
+BITRATES = {
+    "mp3": MP3_BITRATES,
+    "aac": (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    # libvorbis knows qualities 0 to 10; these are the nominal stereo bitrates of the whole ones.
+    "vorbis": (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500),
+    "opus": (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 510),
+}
+VBR_BITRATES = {
+    245: 0,
+    225: 1,
+    190: 2,
+    175: 3,
+    165: 4,
+    130: 5,
+    115: 6,
+    100: 7,
+    85: 8,
+    65: 9,
+}  # what LAME's V0-V9 average
+MODES = ("cbr", "abr", "vbr")
+STEREO = ("joint", "plain")
+SAMPLE_RATES = (44_100, 48_000, 32_000)
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """One round trip. Bitrates in kbit/s.
+
+    `mode`, `quality` (LAME's -q: 0 best, 9 fastest; FFmpeg's default is 5), `stereo` and `first_bitrate` are MP3's.
+    In mode `vbr` the bitrate is one of `VBR_BITRATES`, the averages of V0 to V9.
+    With `first_bitrate` the clip is encoded (CBR) and decoded once before; `first_offset` samples of silence lie
+    before it then, so that the two encodings cut their frames at different places, as in users' files.
+    """
+
+    codec: str = "mp3"
+    bitrate: int = 128
+    mode: str = "cbr"
+    quality: int = 5
+    stereo: str = "joint"
+    first_bitrate: int | None = None
+    first_offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.codec not in BITRATES:
+            raise UserError(f"unknown codec '{self.codec}'; use one of {', '.join(BITRATES)}")
+        check_bitrate(self.codec, self.bitrate, mode=self.mode)
+        if self.first_bitrate is not None:
+            check_bitrate(self.codec, self.first_bitrate)
+        if self.mode not in MODES:
+            raise UserError(f"unknown mode '{self.mode}'; use one of {', '.join(MODES)}")
+        if self.stereo not in STEREO:
+            raise UserError(f"unknown stereo mode '{self.stereo}'; use one of {', '.join(STEREO)}")
+        if not 0 <= self.quality <= 9:
+            raise UserError(f"encoder quality {self.quality} does not exist; LAME has 0 (best) to 9 (fastest)")
+        if self.codec != "mp3" and (self.mode, self.stereo, self.first_bitrate) != ("cbr", "joint", None):
+            raise UserError(f"mode, stereo and first_bitrate belong to mp3, not to {self.codec}")
+
+
+def check_bitrate(codec: str, bitrate: int, mode: str = "cbr") -> None:
+    """Refuse a bitrate that the codec does not have, by name."""
+    valid = tuple(sorted(VBR_BITRATES)) if mode == "vbr" else BITRATES[codec]
+    if bitrate not in valid:
+        raise UserError(f"{codec} has no bitrate {bitrate} kbit/s ({mode}); use some of {', '.join(map(str, valid))}")
