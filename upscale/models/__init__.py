@@ -1,5 +1,6 @@
 """Models: `[B, C, T] -> [B, C, T]`, by name for configs and bundles."""
 
+from upscale.models.spectral_gain import SpectralGain
 from upscale.models.wavelet_unet import WaveletUNet
 
-__all__ = ["WaveletUNet"]
+__all__ = ["SpectralGain", "WaveletUNet"]
