@@ -13,12 +13,12 @@ from functools import partial
 
 import numpy as np
 
-from upscale import audio
+from upscale.audio.convert import FILTER_WIDTH, resample
 from upscale.restore.backends import Backend
 from upscale.restore.chunks import Overlap
 
-# More than the half width of the resampling filter at any pair of rates that music comes in.
-RESAMPLE_CONTEXT = 1024
+# Twice the half width of the resampling filter, in samples of the lower rate.
+RESAMPLE_CONTEXT = 2 * FILTER_WIDTH
 
 
 class Stream:
@@ -111,5 +111,6 @@ def _from_single(wav: np.ndarray, num_clips: int) -> np.ndarray:
 
 def _resampling(orig_rate: int, new_rate: int, hop: int) -> Overlap:
     rate = Fraction(new_rate, orig_rate)
-    resample = partial(audio.resample, orig_rate=orig_rate, new_rate=new_rate)
-    return Overlap(resample, context=RESAMPLE_CONTEXT, stride=rate.denominator, hop=min(hop, 4096), rate=rate)
+    convert = partial(resample, orig_rate=orig_rate, new_rate=new_rate)
+    context = RESAMPLE_CONTEXT * max(1, -(-orig_rate // new_rate))
+    return Overlap(convert, context=context, stride=rate.denominator, hop=hop, rate=rate)

@@ -1,0 +1,95 @@
+"""Bundles: what is stored comes back, and nothing that could run code is ever loaded."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from upscale.errors import UserError
+from upscale.restore import Restorer
+from upscale.restore.bundle import load_bundle, save_bundle
+
+
+def test_round_trip(halver, noise, tmp_path):
+    model = halver(channels=2, num_layers=2, level=0.7)
+    arguments = {"channels": 2, "num_layers": 2}
+    folder = save_bundle(tmp_path / "m", model, arguments=arguments, bitrates=[64, 128], metrics={"si_sdr": 0.4})
+    loaded, description = load_bundle(folder)
+    wav = torch.from_numpy(noise(1, 2, 1_001))
+    assert torch.equal(loaded(wav), model(wav)) and not loaded.training
+    assert description.arguments == arguments and description.bitrates == (64, 128)
+    assert description.metrics == {"si_sdr": 0.4}
+    assert sorted(path.name for path in folder.iterdir()) == ["model.yaml", "weights.safetensors"]
+    assert Restorer.load(folder, device="cpu").traits.bitrates == (64, 128)
+
+
+def test_checkpoint_of_training(halver, tmp_path):
+    model = halver(channels=1, level=0.3)
+    path = tmp_path / "best.ckpt"
+    state = {f"net.{name}": value for name, value in model.state_dict().items()}
+    described = {"class": "upscale.models.Halver", "arguments": {"channels": 1}}
+    torch.save({"upscale_model": described, "state_dict": {**state, "loss.window": torch.ones(3)}}, path)
+    loaded, description = load_bundle(path)
+    assert loaded.level == model.level and description.arguments == {"channels": 1}
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    values = yaml.safe_load((folder / "model.yaml").read_text())
+    (folder / "model.yaml").write_text(yaml.safe_dump({**values, **changes}))
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "torch.nn.Linear", "upscale.models.nn", "upscale.models.torch.nn.Linear"]
+)
+def test_only_our_models_are_built(halver, tmp_path, name):
+    folder = save_bundle(tmp_path / "m", halver(), arguments={})
+    _edit(folder, **{"class": name})
+    with pytest.raises(UserError, match=r"not a model of upscale\.models"):
+        load_bundle(folder)
+
+
+def test_yaml_that_builds_objects_is_refused(halver, tmp_path):
+    folder = save_bundle(tmp_path / "m", halver(), arguments={})
+    (folder / "model.yaml").write_text("class: !!python/object/apply:os.getcwd []")
+    with pytest.raises(UserError, match="plain YAML"):
+        load_bundle(folder)
+
+
+def test_checkpoint_that_runs_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "ran"),)
+
+    path = tmp_path / "evil.ckpt"
+    torch.save({"upscale_model": Evil(), "state_dict": {}}, path, pickle_module=pickle)
+    with pytest.raises(UserError, match="read safely"):
+        load_bundle(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damage_is_named(halver, tmp_path):
+    folder = save_bundle(tmp_path / "m", halver(), arguments={})
+    with pytest.raises(UserError, match="refuses its arguments"):
+        _edit(folder, arguments={"colour": 3})
+        load_bundle(folder)
+    with pytest.raises(UserError, match="do not fit"):
+        _edit(folder, arguments={"channels": 2})
+        load_bundle(folder)
+    (folder / "weights.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(UserError, match="damaged"):
+        load_bundle(folder)
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match=r"has no weights\.safetensors"):
+        load_bundle(folder)
+
+
+def test_failed_save_keeps_the_old_bundle(halver, tmp_path, monkeypatch):
+    folder = save_bundle(tmp_path / "m", halver(level=0.1), arguments={})
+    monkeypatch.setattr("upscale.restore.bundle.save_file", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_bundle(folder, halver(level=0.9), arguments={})
+    assert load_file(folder / "weights.safetensors")["level"] == pytest.approx(0.1)
+    assert len(list(folder.iterdir())) == 2

@@ -1,0 +1,120 @@
+"""Arrays and streams: chunks never show, shapes and kinds survive, channels and rates are handled."""
+
+import numpy as np
+import pytest
+import torch
+
+from upscale.errors import UserError
+from upscale.restore import Restorer
+
+RATE = 44_100
+
+
+def test_chunked_equals_whole(halver, noise):
+    model = halver(channels=2)
+    wav = noise(2, 10_007)
+    whole = model(torch.from_numpy(wav)[None])[0].detach().numpy()
+    restorer = Restorer.from_module(model, device="cpu")
+    for chunk_samples in (8, 100, 1_000, 9_999, 20_000):
+        chunked = restorer(wav, RATE, chunk_seconds=chunk_samples / RATE)
+        np.testing.assert_allclose(chunked, whole, atol=1e-6)
+
+
+def test_too_little_context_would_show(halver, noise):
+    """The comparison above can fail: a model that needs more than it says has seams."""
+    model = halver(channels=1)
+    model.context = 0
+    wav = noise(1, 4_000)
+    whole = model(torch.from_numpy(wav)[None])[0].detach().numpy()
+    chunked = Restorer.from_module(model, device="cpu")(wav, RATE, chunk_seconds=800 / RATE)
+    assert np.abs(chunked - whole).max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(1, 999), (2, 999), (6, 999), (3, 2, 999), (3, 1, 999), (2, 0), (2, 1)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_kind_and_shape(identity, noise, shape, channels):
+    restorer = Restorer.from_module(identity(channels=channels), device="cpu")
+    wav = noise(*shape)
+    np.testing.assert_array_equal(restorer(wav, RATE), wav)
+    tensor = restorer(torch.from_numpy(wav).double(), RATE)
+    assert tensor.dtype == torch.float64 and torch.equal(tensor.float(), torch.from_numpy(wav))
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 22_050, 32_000, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("num_samples", [1, 500, 30_001])
+def test_identity_at_any_rate_is_exact(identity, noise, sample_rate, num_samples):
+    restorer = Restorer.from_module(identity(channels=2), device="cpu")
+    wav = noise(2, num_samples)
+    np.testing.assert_array_equal(restorer(wav, sample_rate), wav)
+
+
+def test_other_rate_equals_resampling_by_hand(halver, noise):
+    from upscale.audio import resample
+
+    model = halver(channels=2)
+    wav = noise(2, 48_000)
+    at_model = torch.from_numpy(resample(wav, 48_000, RATE))
+    change = (model(at_model[None])[0] - at_model).detach().numpy()
+    expected = wav + resample(change, RATE, 48_000)[:, : wav.shape[1]]
+    restored = Restorer.from_module(model, device="cpu")(wav, 48_000, chunk_seconds=0.1)
+    np.testing.assert_allclose(restored, expected, atol=1e-5)
+
+
+def test_mono_model_takes_channels_one_by_one(halver, noise):
+    restorer = Restorer.from_module(halver(channels=1), device="cpu")
+    wav = noise(2, 3_000)
+    one_by_one = np.concatenate([restorer(wav[:1], RATE), restorer(wav[1:], RATE)])
+    np.testing.assert_allclose(restorer(wav, RATE), one_by_one, atol=1e-7)
+
+
+def test_stereo_model_on_mono_is_the_mean_of_two(halver, noise):
+    restorer = Restorer.from_module(halver(channels=2), device="cpu")
+    wav = noise(1, 3_000)
+    both = restorer(np.repeat(wav, 2, axis=0), RATE)
+    np.testing.assert_allclose(restorer(wav, RATE), both.mean(axis=0, keepdims=True), atol=1e-7)
+
+
+def test_bitrate_and_mix_reach_the_model(halver, noise):
+    restorer = Restorer.from_module(halver(channels=2), device="cpu")
+    wav = noise(2, 3_000)
+    full = restorer(wav, RATE, bitrate=128) - wav
+    np.testing.assert_allclose(restorer(wav, RATE, bitrate=64) - wav, full / 2, atol=1e-6)
+    np.testing.assert_allclose(restorer(wav, RATE, bitrate=128, mix=0.25) - wav, full / 4, atol=1e-6)
+    np.testing.assert_array_equal(restorer(wav, RATE, mix=0.0), wav)
+
+
+@pytest.mark.parametrize("sample_rate", [44_100, 48_000, 22_050])
+@pytest.mark.parametrize("block", [1, 37, 1_024, 7_777, 50_000])
+def test_stream_equals_offline(halver, noise, sample_rate, block):
+    restorer = Restorer.from_module(halver(channels=2), device="cpu")
+    wav = noise(2, 2_003 if block == 1 else 30_011)
+    stream = restorer.stream(sample_rate, chunk_seconds=0.03)
+    outputs, pushed, given = [], 0, 0
+    for start in range(0, wav.shape[1], block):
+        outputs.append(stream.push(wav[:, start : start + block]))
+        pushed += min(block, wav.shape[1] - start)
+        given += outputs[-1].shape[1]
+        assert given >= pushed - stream.latency, "the stated latency is exceeded"
+    outputs.append(stream.flush())
+    np.testing.assert_allclose(np.concatenate(outputs, axis=1), restorer(wav, sample_rate), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wav", "rate"), [(np.zeros(5, np.float32), RATE), (np.zeros((2, 5), np.int16), RATE), (np.zeros((2, 5)), 0)]
+)
+def test_wrong_input_is_named(identity, wav, rate):
+    with pytest.raises(UserError, match="must be"):
+        Restorer.from_module(identity(), device="cpu")(wav, rate)
+
+
+def test_missing_model_says_where_models_are(tmp_path, monkeypatch):
+    (tmp_path / "outputs/run/checkpoints").mkdir(parents=True)
+    (tmp_path / "outputs/run/checkpoints/best.ckpt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"outputs/run/checkpoints/best\.ckpt"):
+        Restorer.load("nowhere.ckpt")
+
+
+def test_missing_device_is_named(identity):
+    with pytest.raises(UserError, match="use auto"):
+        Restorer.from_module(identity(), device="tpu")
