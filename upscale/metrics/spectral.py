@@ -92,16 +92,24 @@ def _stft_distance(reference: Tensor, estimate: Tensor, num_fft: int) -> Tensor:
 def codec_cutoff(clean: Array, degraded: Array, sample_rate: int) -> float:
     """The frequency in Hz above which a codec kept nothing, measured on one clip `[C, T]`.
 
-    The upper edge of the highest STFT bin (21.5 Hz at 44.1 kHz) whose power, summed over the clip, is at least a
-    tenth of the clean clip's. Bins 100 dB under the strongest clean one hold no music and count as not kept.
+    The upper edge of the highest bin (21.5 Hz wide at 44.1 kHz) whose power, summed over the clip, is at least a tenth
+    of the clean clip's. Bins 100 dB under the strongest clean one hold no music and count as not kept.
     Half the sample rate where the codec kept everything, 0 where the clip is silent.
     """
-    clean_power = sum(_power(x).sum(dim=(-3, -2)) for x in spectrum_blocks(torch.as_tensor(clean).double()))
-    degraded_power = sum(_power(x).sum(dim=(-3, -2)) for x in spectrum_blocks(torch.as_tensor(degraded).double()))
-    assert isinstance(clean_power, Tensor) and isinstance(degraded_power, Tensor)
+    clean_power, degraded_power = (_power_by_bin(torch.as_tensor(wav).double()) for wav in (clean, degraded))
     kept = (degraded_power >= 0.1 * clean_power) & (clean_power > 1e-10 * clean_power.max())
-    highest = int(kept.nonzero().max()) if kept.any() else -1
-    return min((highest + 0.5) * sample_rate / NUM_FFT, sample_rate / 2) if highest >= 0 else 0.0
+    if not kept.any():
+        return 0.0
+    return min((int(kept.nonzero().max()) + 0.5) * sample_rate / NUM_FFT, sample_rate / 2)
+
+
+def _power_by_bin(wav: Tensor) -> Tensor:
+    """`[C, T] -> [K]`, of whole windows side by side: a clip's hard edges against padding would fill every bin."""
+    short = max(NUM_FFT - wav.shape[-1], 0)
+    frames = torch.nn.functional.pad(wav, (0, short)).unfold(-1, NUM_FFT, NUM_FFT)
+    window = torch.hann_window(NUM_FFT, periodic=True, dtype=wav.dtype, device=wav.device)
+    blocks = (_power(torch.fft.rfft(block * window)).sum(dim=(0, 1)) for block in frames.split(_BLOCK_FRAMES, dim=1))
+    return torch.stack(list(blocks)).sum(dim=0)
 
 
 def error_below(reference: Array, estimate: Array, cutoff_hz: float, sample_rate: int) -> Array:
