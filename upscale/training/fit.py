@@ -1,0 +1,192 @@
+"""From a composed config to a trained model: the one place where a training run is put together.
+
+`train.py`, the demo and sweeps all call `fit`. Hydra builds every part from its `_target_`; below this file, parts are
+handed plain arguments.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from upscale.errors import UserError
+from upscale.restore.bundle import load_bundle
+from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
+from upscale.training.module import RestorationModule
+from upscale.training.scores import HyperParameters
+
+INTERRUPTED = 130  # the shell's exit status after Ctrl-C
+HYPER_PARAMETERS = ("model", "loss", "optimizer", "scheduler", "codec", "data", "seed")
+
+
+def fit(config: DictConfig) -> float | None:
+    """Train what `config` describes and return the best value of `config.monitor` (None before any validation).
+
+    Leaves in `config.output_dir`: `config.yaml`, `checkpoints/{best,last}.ckpt`, `tensorboard/`, `result.json`.
+    """
+    _quieten()
+    output_dir = Path(config.output_dir)
+    resume = _existing(config.resume)
+    seed_everything(config.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    datamodule: LightningDataModule = instantiate(config.data, _convert_="all")
+    module = build_module(config)
+    if not resume:
+        load_weights(module.net, config)
+    if config.compile:
+        module.net.compile()
+    trainer = build_trainer(config, purge_step=_global_step(resume))
+    _write_config(config, output_dir / "config.yaml")
+
+    start = time.monotonic()
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    except SIGTERMException:
+        _say(f"interrupted at step {trainer.global_step}; go on with: python train.py resume={output_dir}")
+        sys.exit(INTERRUPTED)
+    return _write_result(trainer, output_dir / "result.json", seconds=time.monotonic() - start)
+
+
+def build_module(config: DictConfig) -> RestorationModule:
+    """The LightningModule, with the description of its network that restoring needs."""
+    arguments: dict[str, Any] = _plain(config.model)
+    description = {
+        "class": arguments.pop("_target_"),
+        "arguments": arguments,
+        "bitrates": list(_plain(config.codec).get("bitrates", [])),
+    }
+    return RestorationModule(
+        net=instantiate(config.model, _convert_="all"),
+        loss=instantiate(config.loss, _convert_="all"),
+        optimizer=instantiate(config.optimizer, _convert_="all"),
+        scheduler=instantiate(config.scheduler, _convert_="all"),
+        description=description,
+    )
+
+
+def build_trainer(config: DictConfig, purge_step: int | None = None) -> Trainer:
+    """The Trainer with its callbacks and loggers; a resumed TensorBoard curve drops what it had from `purge_step`."""
+    callbacks: list[Callback] = list(instantiate(config.callbacks, _convert_="all").values())
+    callbacks.append(HyperParameters(parameters=_flat(config), monitor=config.monitor))
+    loggers: list[Logger] = [
+        instantiate(logger, purge_step=purge_step, _convert_="all") for logger in (config.logger or {}).values()
+    ]
+    return instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=config.output_dir,
+        _convert_="all",
+    )
+
+
+def load_weights(net: nn.Module, config: DictConfig) -> None:
+    """Start from the weights of `config.ckpt`, a checkpoint or a bundle; null starts fresh."""
+    if OmegaConf.is_missing(config, "ckpt"):
+        raise UserError(f"this experiment starts from trained weights: add ckpt=PATH{_known_checkpoints()}")
+    if config.ckpt is None:
+        return
+    if not Path(config.ckpt).exists():
+        raise UserError(f"no checkpoint at {config.ckpt}{_known_checkpoints()}")
+    model, description = load_bundle(config.ckpt)
+    wanted = _plain(config.model)
+    stored = {"_target_": description.model_class, **description.arguments}
+    if wanted != stored:
+        differing = sorted(key for key in wanted.keys() | stored.keys() if wanted.get(key) != stored.get(key))
+        typed = " ".join(f"model.{key}={stored.get(key)}" for key in differing)
+        raise UserError(f"{config.ckpt} holds another model: choose its model= or type {typed}")
+    net.load_state_dict(model.state_dict())
+
+
+def _existing(resume: str | None) -> str | None:
+    if resume and not Path(resume).is_file():
+        raise UserError(f"no checkpoint to resume at {resume}{_known_checkpoints()}")
+    return resume
+
+
+def _known_checkpoints() -> str:
+    """`; the newest is PATH`, to copy from the message."""
+    found = sorted(Path("outputs").glob(f"**/{LAST_NAME}"), key=lambda path: path.stat().st_mtime)
+    return f"; the newest is {found[-1]}" if found else "; train one first: python train.py"
+
+
+def _global_step(checkpoint: str | None) -> int | None:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"] if checkpoint else None
+
+
+def _plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    """The settings worth a column in TensorBoard, dotted, as numbers or text."""
+    sections = {name: value for name, value in _plain(config).items() if name in HYPER_PARAMETERS}
+
+    def flatten(value: Any, prefix: str) -> dict[str, Any]:
+        if isinstance(value, Mapping):
+            parts = [flatten(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
+            return {key: item for part in parts for key, item in part.items()}
+        return {prefix: value if isinstance(value, bool | int | float | str) else str(value)}
+
+    return flatten(sections, "")
+
+
+def _quieten() -> None:
+    """Keep Lightning's advertisements and the notices about its own insides away from the run's progress."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@rank_zero_only
+def _write_config(config: DictConfig, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_text(path, OmegaConf.to_yaml(config, resolve=True))
+
+
+def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:
+    """`result.json`: what a sweep's summary or a person reads first."""
+    checkpoint = trainer.checkpoint_callback
+    assert isinstance(checkpoint, ModelCheckpoint)
+    best = checkpoint.best_model_score
+    result = {
+        "monitor": checkpoint.monitor,
+        "best": None if best is None else best.item(),
+        "best_checkpoint": checkpoint.best_model_path or None,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": round(seconds, 1),
+        "metrics": {name: value.item() for name, value in sorted(trainer.callback_metrics.items())},
+    }
+    if trainer.is_global_zero:
+        _write_text(path, json.dumps(result, indent=2) + "\n")
+        if best is not None:
+            print(f"best {checkpoint.monitor} {best.item():.4g}: {checkpoint.best_model_path}")
+    return None if best is None else best.item()
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

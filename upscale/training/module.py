@@ -1,0 +1,81 @@
+"""The LightningModule: one network, one loss, one step that training and validation share.
+
+Checkpoints hold plain containers and tensors only, so that `torch.load(path, weights_only=True)` reads them:
+`upscale_model` says how to build the network and `state_dict` holds its weights under `net.`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from upscale.datamodule import Batch
+from upscale.training.non_finite import NonFiniteLoss, report_batch
+
+StepOutput = dict[str, Tensor]
+
+
+class RestorationModule(LightningModule):
+    """Trains `net(degraded, bitrate) -> restored` to minimise `loss(restored, clean, degraded)`.
+
+    `optimizer` takes the parameters and returns an optimizer. `scheduler` is Lightning's scheduler configuration
+    (`interval`, `frequency`, `monitor`), whose `scheduler` entry takes the optimizer; None keeps the rate constant.
+    `description` goes into every checkpoint as `upscale_model`.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        description: Mapping[str, Any],
+        scheduler: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.loss = net, loss
+        self.make_optimizer, self.scheduler_config = optimizer, scheduler
+        self.description = dict(description)
+
+    def forward(self, degraded: Tensor, bitrate: Tensor | None = None) -> Tensor:
+        return self.net(degraded, bitrate)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
+        return self._shared_step(batch, stage="train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput:
+        return self._shared_step(batch, stage="val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> StepOutput:
+        return self._shared_step(batch, stage="test")
+
+    def _shared_step(self, batch: Batch, stage: str) -> StepOutput:
+        """The loss to minimise, and `restored` for the callbacks that measure and show it."""
+        restored = self(batch.degraded, batch.bitrate).float()
+        with torch.autocast(device_type=self.device.type, enabled=False):  # spectra and ratios need 32 bits
+            loss = self.loss(restored, batch.clean, batch.degraded)
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(report_batch(batch=batch, restored=restored, loss=loss, stage=stage, module=self))
+        self.log(
+            f"{stage}/loss",
+            loss,
+            on_step=stage == "train",
+            on_epoch=stage != "train",
+            prog_bar=True,
+            batch_size=len(batch.degraded),
+            sync_dist=stage != "train",
+        )
+        return {"loss": loss, "restored": restored.detach()}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.parameters())
+        if self.scheduler_config is None:
+            return optimizer
+        scheduler = {**self.scheduler_config, "scheduler": self.scheduler_config["scheduler"](optimizer)}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["upscale_model"] = self.description

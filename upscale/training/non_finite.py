@@ -1,0 +1,60 @@
+"""A loss that is NaN or infinite ends the run before it reaches the weights, and leaves its batch behind to look at."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from upscale.datamodule import Batch
+from upscale.errors import UserError
+
+REPORT_NAME = "non_finite_loss.json"
+
+
+class NonFiniteLoss(UserError):
+    """The loss of one batch is NaN or infinite; no weight has seen it."""
+
+    def __init__(self, report: Path) -> None:
+        facts = json.loads(report.read_text(encoding="utf-8"))
+        super().__init__(
+            f"{facts['stage']} loss is {facts['loss']} at epoch {facts['epoch']}, step {facts['step']}: stopped; "
+            f"the batch is written down in {report}; try a lower optimizer.lr or trainer.gradient_clip_val=1"
+        )
+
+
+def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, module: LightningModule) -> Path:
+    """Write what it takes to replay the batch, and what in it is not finite, to `non_finite_loss.json`."""
+    trainer = module.trainer
+    name = REPORT_NAME if trainer.is_global_zero else f"rank{trainer.global_rank}_{REPORT_NAME}"
+    path = Path(trainer.default_root_dir) / name
+    clips = [
+        {
+            "key": key,
+            "bitrate": float(batch.bitrate[index]),
+            "degraded_finite": _finite(batch.degraded[index]),
+            "clean_finite": _finite(batch.clean[index]),
+            "restored_finite": _finite(restored[index]),
+        }
+        for index, key in enumerate(batch.key)
+    ]
+    facts: dict[str, Any] = {
+        "stage": stage,
+        "epoch": trainer.current_epoch,
+        "step": trainer.global_step,
+        "loss": str(loss.item()),
+        "weights_finite": all(_finite(parameter) for parameter in module.parameters()),
+        "clips": clips,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())

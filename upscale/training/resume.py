@@ -1,0 +1,43 @@
+"""`resume=PATH`: go on with an interrupted run, in its own folder and with its own overrides."""
+
+from pathlib import Path
+
+import yaml
+
+from upscale.errors import UserError
+
+LAST_NAME = "last.ckpt"
+
+
+def with_resume(arguments: list[str]) -> list[str]:
+    """Command-line arguments in which `resume=RUN` (a run's folder or one of its checkpoints) is spelt out.
+
+    The run's own overrides come first, unless the command line gives the same key again, and Hydra's folder becomes
+    the run's: the config, the checkpoints and the TensorBoard curve stay in one place. Without `resume=`, unchanged.
+    """
+    given = {_key(argument): argument for argument in arguments}
+    path = given.get("resume", "resume=").partition("=")[2].strip("'\"")
+    if path in ("", "null"):
+        return arguments
+    run, checkpoint = _locate(Path(path))
+    saved = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    kept = [override for override in saved if _key(override) not in given]
+    added = [argument for argument in arguments if _key(argument) not in ("resume", "hydra.run.dir")]
+    return [*kept, *added, f'hydra.run.dir="{run}"', f'resume="{checkpoint}"']
+
+
+def _locate(path: Path) -> tuple[Path, Path]:
+    """The run's folder and the checkpoint to load."""
+    if not path.exists():
+        raise UserError(f"nothing to resume at {path}: give a run's folder or its checkpoints/{LAST_NAME}")
+    run = next((folder for folder in (path, *path.parents) if (folder / ".hydra" / "overrides.yaml").is_file()), None)
+    if run is None:
+        raise UserError(f"{path} is not in the folder of a training run: there is no .hydra/overrides.yaml above it")
+    checkpoint = path if path.is_file() else run / "checkpoints" / LAST_NAME
+    if not checkpoint.is_file():
+        raise UserError(f"{run} has no {checkpoint.name} in checkpoints/ yet: start it again without resume=")
+    return run, checkpoint
+
+
+def _key(argument: str) -> str:
+    return argument.lstrip("+~").partition("=")[0]
