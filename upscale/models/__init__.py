@@ -1,6 +1,7 @@
 """Models: `[B, C, T] -> [B, C, T]`, by name for configs and bundles."""
 
+from upscale.models.original import OriginalUNet
 from upscale.models.spectral_gain import SpectralGain
 from upscale.models.wavelet_unet import WaveletUNet
 
-__all__ = ["SpectralGain", "WaveletUNet"]
+__all__ = ["OriginalUNet", "SpectralGain", "WaveletUNet"]

@@ -4,6 +4,8 @@ Between blocks, activations are `[B, T, C]`: normalisation over channels then re
 memory is a channels-last image `[B, C, 1, T]` to the convolution kernels of oneDNN and cuDNN, so nothing is transposed.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,8 +33,14 @@ class Conv(nn.Conv1d):
         return F.conv2d(image, self.weight.unsqueeze(2), self.bias).squeeze(2).transpose(1, 2)
 
 
+def tanh_gelu(frames: Tensor) -> Tensor:
+    return F.gelu(frames, approximate="tanh")
+
+
 class ConvNormGelu(nn.Module):
     """[B, T, in_channels] -> [B, T, out_channels]: convolution, LayerNorm over channels, GELU (tanh form)."""
+
+    gelu: Callable[[Tensor], Tensor] = staticmethod(tanh_gelu)
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
         super().__init__()
@@ -40,7 +48,7 @@ class ConvNormGelu(nn.Module):
         self.norm = nn.LayerNorm(out_channels, eps=NORM_EPS)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return F.gelu(self.norm(self.conv(frames)), approximate="tanh")
+        return self.gelu(self.norm(self.conv(frames)))
 
 
 class Gate(nn.Module):
@@ -55,17 +63,21 @@ class Gate(nn.Module):
 
 
 class BandProcess(nn.Module):
-    """Approx and detail, the two halves of the channels, each filtered and gated alone, then mixed."""
+    """Approx and detail, the two halves of the channels, each filtered and gated alone, then mixed.
+
+    Of an odd number of channels detail has one more going in, and both have the same coming out.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
         half = in_channels // 2
         self.approx = nn.Sequential(ConvNormGelu(half, half, kernel_size), Gate(half))
-        self.detail = nn.Sequential(ConvNormGelu(half, half, kernel_size), Gate(half))
-        self.merge = ConvNormGelu(in_channels, out_channels)
+        self.detail = nn.Sequential(ConvNormGelu(in_channels - half, half, kernel_size), Gate(half))
+        self.merge = ConvNormGelu(2 * half, out_channels)
 
     def forward(self, frames: Tensor) -> Tensor:
-        approx, detail = frames.chunk(2, dim=-1)
+        half = frames.shape[-1] // 2
+        approx, detail = frames[..., :half], frames[..., half:]
         return self.merge(torch.cat([self.approx(approx), self.detail(detail)], dim=-1))
 
 

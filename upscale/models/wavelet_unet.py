@@ -70,7 +70,7 @@ class WaveletUNet(nn.Module):
     ) -> None:
         super().__init__()
         if num_filters % 4:
-            raise UserError(f"num_filters={num_filters} cannot be split into bands of bands; use a multiple of 4")
+            raise UserError(f"num_filters={num_filters} does not split into bands of bands; use a multiple of 4")
         self.channels, self.sample_rate = channels, sample_rate
         self.stride = 2**num_layers
         widths = [num_filters * (level + 1) for level in range(num_layers + 1)]
@@ -105,8 +105,8 @@ class WaveletUNet(nn.Module):
 def receptive_field(num_layers: int, kernel_size: int, num_taps: int) -> int:
     """Samples on either side of an output sample that can reach it, rounded up.
 
-    A convolution reaches `kernel_size // 2` and a wavelet filter `num_taps` steps of its own level's rate. Per level there
-    are three convolutions and two filters before and after the transform, one convolution more behind each transform.
+    A convolution reaches `kernel_size // 2` and a wavelet filter `num_taps` steps of its own level's rate. Per level
+    there are three convolutions and two filters at its own rate, and a convolution behind each of its two transforms.
     """
     conv = kernel_size // 2
     reach = 3 * conv  # head and tail
