@@ -42,7 +42,7 @@ class CodecSpec:
     codec: str = "mp3"
     bitrate: int = 128
     mode: str = "cbr"
-    quality: int = 5
+    quality: int = 3
     stereo: str = "joint"
     first_bitrate: int | None = None
     first_offset: int = 0
