@@ -1,0 +1,46 @@
+"""Before and after as one file of interleaved 16-bit samples, so that the player gets both sides at once, in step.
+
+    frame n:  before[0] .. before[C-1]  after[0] .. after[C-1]      little-endian, at the file's own sample rate
+
+A byte range of it is a stretch of time, and the browser decodes nothing: browsers differ in what their decoders trim.
+"""
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from upscale import audio
+
+FULL_SCALE = 2**15
+BLOCK_SECONDS = 5.0
+
+
+def write_preview(path: Path, before: Path, after: Path) -> int:
+    """Write the preview of two audio files of equal length and channels; returns the number of samples."""
+    info = audio.probe(after)
+    block_samples = round(BLOCK_SECONDS * info.sample_rate)
+    pairs = zip_longest(audio.blocks(before, block_samples), audio.blocks(after, block_samples))
+    num_samples = 0
+    with path.open("wb") as file:
+        for pair in _checked(pairs):
+            frames = np.concatenate(pair, axis=0).T
+            steps = np.clip(np.rint(frames * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+            file.write(steps.astype("<i2").tobytes())
+            num_samples += len(frames)
+    return num_samples
+
+
+def read_preview(path: Path, channels: int, start: int, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Before and after, float32 `[C, T]`, from sample `start` on."""
+    frame = 2 * channels
+    values = np.fromfile(path, dtype="<i2", count=num_samples * frame, offset=start * frame * 2)
+    both = values.reshape(-1, frame).T.astype(np.float32) / FULL_SCALE
+    return both[:channels], both[channels:]
+
+
+def _checked(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for before, after in pairs:
+        assert before is not None and after is not None and before.shape == after.shape, "restoring changed the shape"
+        yield before, after

@@ -1,0 +1,2 @@
+import "./drop.js";
+import "./result.js";
