@@ -116,6 +116,8 @@ class _SoundFileSource:
 
     def __init__(self, path: Path) -> None:
         self.file = soundfile.SoundFile(os.fsencode(path))
+        if self.file.subtype.startswith("MPEG"):
+            raise soundfile.LibsndfileError(0, f"{path}: MP3 in a WAV file is for FFmpeg")
         self.lossless = self.file.subtype.startswith(LOSSLESS)
         seconds = self.file.frames / max(1, self.file.samplerate)
         bitrate = None if self.lossless or not seconds else round(path.stat().st_size * 8 / seconds / 1000)
@@ -160,6 +162,7 @@ class _FFmpegSource:
             raise UserError(f"{path}: holds no audio")
         self.stream = self.container.streams.audio[0]
         context = self.stream.codec_context
+        self.layout = context.layout.name
         bitrate = self.stream.bit_rate or self.container.bit_rate
         duration, time_base = self.stream.duration, self.stream.time_base
         num_samples = None
@@ -179,21 +182,30 @@ class _FFmpegSource:
         yield from _cut(self._decoded(), start, num_samples, self.info.path)
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        # A stream that changes its rate or channels on the way is brought back to what it began with.
-        layout = self.stream.codec_context.layout.name
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.info.sample_rate)
+        """Frames as float32 `[C, n]`. Rate and channels may change on the way: all become what the stream began with."""
+        resampler, form = self._resampler(), None
+        for frame in self._frames():
+            frame.pts = None
+            if form not in (None, _form(frame)):
+                yield from (converted.to_ndarray() for converted in resampler.resample(None))
+                resampler = self._resampler()
+            form = _form(frame)
+            yield from (converted.to_ndarray() for converted in resampler.resample(frame))
+        yield from (converted.to_ndarray() for converted in resampler.resample(None))
+
+    def _resampler(self) -> av.AudioResampler:
+        return av.AudioResampler(format="fltp", layout=self.layout, rate=self.info.sample_rate)
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
         num_packets, num_broken = 0, 0
         for packet in self.container.demux(self.stream):
             num_packets += 1
             try:
-                frames = self.stream.codec_context.decode(packet)
-            except av.error.InvalidDataError:
+                yield from self.stream.codec_context.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
                 num_broken += 1  # as FFmpeg and every player do: on with the next one
-                continue
-            for frame in frames:
-                frame.pts = None
-                yield from (converted.to_ndarray() for converted in resampler.resample(frame))
-        yield from (converted.to_ndarray() for converted in resampler.resample(None))
         if num_broken == num_packets:
             raise UserError(f"{self.info.path}: is damaged (not one of {num_packets} frames can be decoded)")
         if num_broken:
@@ -213,10 +225,17 @@ class _Tail(io.FileIO):
         super().seek(offset)
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        return super().seek(position + self.offset if whence == os.SEEK_SET else position, whence) - self.offset
+        try:
+            return super().seek(position + self.offset if whence == os.SEEK_SET else position, whence) - self.offset
+        except OSError:  # a damaged index points before the beginning
+            return -1
 
     def tell(self) -> int:
         return super().tell() - self.offset
+
+
+def _form(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _cut(decoded: Iterator[np.ndarray], start: int, num_samples: int | None, path: Path) -> Iterator[np.ndarray]:
