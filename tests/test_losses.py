@@ -1,0 +1,141 @@
+"""Losses: where they are zero, that silence is harmless, that shapes are checked, and what the numbers mean."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from upscale.losses import MSE, NOISE_POWER, SDR, Fidelity, Mix, MultiResolutionSTFT
+
+SMALL_STFT = {"fft_sizes": (64, 128)}
+
+
+def make_losses() -> dict[str, nn.Module]:
+    return {
+        "mse": MSE(),
+        "sdr": SDR(),
+        "fidelity": Fidelity(),
+        "mrstft": MultiResolutionSTFT(**SMALL_STFT),
+        "mix": Mix(
+            losses={"mrstft": MultiResolutionSTFT(**SMALL_STFT), "fidelity": Fidelity()},
+            weights={"mrstft": 1.0, "fidelity": 0.1},
+        ),
+    }
+
+
+NAMES = list(make_losses())
+
+
+@pytest.fixture
+def clips() -> tuple[Tensor, Tensor, Tensor]:
+    """Restored (a tenth of the input's error), clean, degraded: [3, 2, 1000]."""
+    generator = torch.Generator().manual_seed(0)
+    clean = 0.1 * torch.randn(3, 2, 1000, generator=generator)
+    noise = 0.01 * torch.randn(3, 2, 1000, generator=generator)
+    return clean + 0.1 * noise, clean, clean + noise
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zero_where_all_three_are_equal(name: str, clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, clean, _ = clips
+    assert make_losses()[name](clean, clean, clean).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mse", "sdr", "mrstft"])
+def test_zero_at_the_clean_signal_and_positive_elsewhere(name: str, clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = clips
+    loss = make_losses()[name]
+    assert loss(clean, clean, degraded).item() == pytest.approx(0.0, abs=1e-6)
+    assert 0 < loss(restored, clean, degraded) < loss(degraded, clean, degraded)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("silent", ["restored", "clean", "all"])
+def test_gradients_are_finite_on_silence(name: str, silent: str, clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = (wav.clone() for wav in clips)
+    if silent in ("restored", "all"):
+        restored = torch.zeros_like(restored)
+    if silent in ("clean", "all"):
+        clean, degraded = torch.zeros_like(clean), torch.zeros_like(degraded)
+    restored.requires_grad_(True)
+    loss = make_losses()[name](restored, clean, degraded)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(restored.grad).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_shapes_are_refused(name: str, clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = clips
+    loss = make_losses()[name]
+    for wrong in [
+        (restored[..., :-1], clean, degraded),
+        (restored[:, :1], clean, degraded),
+        (restored, clean[:1], degraded),
+    ]:
+        with pytest.raises(ValueError, match=r"\[B, C, T\]"):
+            loss(*wrong)
+    with pytest.raises(ValueError, match=r"\[B, C, T\]"):
+        loss(restored[0], clean[0], degraded[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_descent_on_the_wav_approaches_clean(name: str, clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, clean, degraded = clips
+    restored = degraded.clone().requires_grad_(True)
+    loss, optimizer = make_losses()[name], torch.optim.Adam([restored], lr=1e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss(restored, clean, degraded).backward()
+        optimizer.step()
+    assert (restored - clean).square().mean() < 0.5 * (degraded - clean).square().mean()
+
+
+def test_fidelity_is_the_gain_in_decibels_clip_by_clip(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = clips
+    assert Fidelity()(restored, clean, degraded).item() == pytest.approx(-20.0, abs=0.01)
+    quiet = torch.tensor([1.0, 0.5, 0.1])[:, None, None]  # the level is no matter while errors stay above the noise
+    assert Fidelity()(quiet * restored, quiet * clean, quiet * degraded).item() == pytest.approx(-20.0, abs=0.5)
+
+
+def test_fidelity_at_the_clean_signal_is_the_documented_floor(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, clean, degraded = clips
+    error = (degraded - clean).square().mean(dim=(1, 2))
+    floor = (10 * torch.log10(NOISE_POWER / (error + NOISE_POWER))).mean().item()
+    assert Fidelity()(clean, clean, degraded).item() == pytest.approx(floor, abs=1e-3)
+
+
+def test_sdr_is_the_ceiling_minus_the_ratio(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, clean, degraded = clips
+    ratio = clean.square().sum(dim=(1, 2)) / (degraded - clean).square().sum(dim=(1, 2))
+    expected = 60.0 - (10 * torch.log10(ratio)).mean().item()
+    assert SDR(ceiling_db=60.0)(degraded, clean, degraded).item() == pytest.approx(expected, abs=0.1)
+
+
+def test_mse_is_pytorchs(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = clips
+    assert MSE()(restored, clean, degraded).item() == pytest.approx(nn.functional.mse_loss(restored, clean).item())
+
+
+def test_stft_terms_see_level_and_phase_apart(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, clean, _ = clips
+    magnitude = MultiResolutionSTFT(**SMALL_STFT, magnitude_weight=1.0, complex_weight=0.0)
+    complex_ = MultiResolutionSTFT(**SMALL_STFT, magnitude_weight=0.0, complex_weight=1.0)
+    assert magnitude(-clean, clean, clean).item() == pytest.approx(0.0, abs=1e-5)  # magnitudes do not see the sign
+    assert complex_(-clean, clean, clean).item() == pytest.approx(2.0, rel=1e-2)
+    assert magnitude(2 * clean, clean, clean).item() == pytest.approx(math.log(2), rel=2e-2)
+
+
+def test_stft_refuses_clips_shorter_than_its_window() -> None:
+    short = torch.zeros(1, 1, 64)
+    with pytest.raises(ValueError, match="too short"):
+        MultiResolutionSTFT(fft_sizes=(128,))(short, short, short)
+
+
+def test_mix_is_the_weighted_sum(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    mix = Mix(losses={"a": MSE(), "b": Fidelity()}, weights={"a": 3.0, "b": 0.5})
+    expected = 3.0 * MSE()(*clips) + 0.5 * Fidelity()(*clips)
+    assert mix(*clips).item() == pytest.approx(expected.item())
+    with pytest.raises(ValueError, match="same names"):
+        Mix(losses={"a": MSE()}, weights={"b": 1.0})
