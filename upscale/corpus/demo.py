@@ -1,10 +1,15 @@
 """Songs composed by the program itself: a data set that needs no download, the same from the same seed everywhere."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 from scipy import signal
 
 from upscale.corpus import score, synth
 from upscale.corpus.synth import SAMPLE_RATE, Voice, Wave
+from upscale.corpus.track import Track
+from upscale.seeds import derive_seed
 
 _PLUCKED: tuple[Voice, ...] = (
     synth.string(position=0.13, brightness=0.5, ring_seconds=0.9, stiffness=2e-5, pick=0.3),  # steel guitar
@@ -53,7 +58,7 @@ def compose(seed: int, seconds: float = 30.0) -> np.ndarray:
     num_samples = round(seconds * SAMPLE_RATE)
     piece = score.write(rng, seconds)
     dry = np.zeros((2, num_samples), np.float32)
-    send = np.zeros((2, num_samples), np.float32)
+    send = np.zeros(num_samples, np.float32)
 
     drums = _render_drums(piece.hits, num_samples, rng)
     _mix(dry, send, drums, gain=rng.uniform(0.4, 0.8), wet=0.12)
@@ -71,6 +76,43 @@ def compose(seed: int, seconds: float = 30.0) -> np.ndarray:
     # Even a quiet passage of a recording has the air of its room.
     dry += rng.uniform(1e-4, 6e-4) * rng.standard_normal(dry.shape, dtype=np.float32)
     return _master(dry, loudness_db=rng.uniform(-19, -13))
+
+
+@dataclass(frozen=True)
+class DemoTrack(Track):
+    """A song that exists only as a seed."""
+
+    seed: int = 0
+    seconds: float = 30.0
+
+    def info(self) -> tuple[int, int]:
+        return SAMPLE_RATE, round(self.seconds * SAMPLE_RATE)
+
+    def read(self, start: int, num_samples: int) -> np.ndarray:
+        return _composed(self.seed, self.seconds)[:, start : start + num_samples]
+
+
+def tracks(num_songs: int, seconds: float, seed: int) -> list[DemoTrack]:
+    """`num_songs` songs, the first ones the same whatever their number."""
+    return [
+        DemoTrack(
+            dataset="demo",
+            name=f"song-{number:04d}",
+            artist="upscalemp3",
+            title=f"Song {number} of seed {seed}",
+            licence="CC0-1.0",
+            group=f"song-{number:04d}",
+            seed=derive_seed(seed, "demo", number),
+            seconds=seconds,
+        )
+        for number in range(num_songs)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _composed(seed: int, seconds: float) -> np.ndarray:
+    """Clips of one song are read one after the other: the last song is kept."""
+    return compose(seed, seconds)
 
 
 def _choose(voices: tuple[Voice, ...], rng: np.random.Generator) -> Voice:
@@ -130,8 +172,7 @@ def _render_drums(hits: list[score.Hit], num_samples: int, rng: np.random.Genera
 def _mix(dry: np.ndarray, send: np.ndarray, bus: np.ndarray, gain: float, wet: float) -> None:
     bus *= gain
     dry += bus
-    bus *= wet
-    send += bus
+    send += (0.7 * wet) * (bus[0] + bus[1])
 
 
 def _echo(bus: np.ndarray, delay: int, gain: float) -> None:
@@ -143,7 +184,7 @@ def _echo(bus: np.ndarray, delay: int, gain: float) -> None:
 
 
 def _reverb(send: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Convolve with decaying noise whose high frequencies die first; left and right rooms are independent."""
+    """Convolve the mono `send` with decaying noise whose high frequencies die first, one for each ear. `[2, T]`."""
     seconds = rng.uniform(0.5, 1.8)
     num_samples = int(seconds * SAMPLE_RATE)
     t = np.arange(num_samples, dtype=np.float32) / SAMPLE_RATE
@@ -151,7 +192,7 @@ def _reverb(send: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     dark = signal.lfilter([0.25], [1, -0.75], noise, axis=-1).astype(np.float32)
     tail = dark * np.exp(-5 * t / seconds) + 0.3 * noise * np.exp(-12 * t / seconds)
     tail /= np.sqrt(np.sum(tail**2, axis=-1, keepdims=True))
-    return signal.oaconvolve(send, tail, axes=-1)[:, : send.shape[1]].astype(np.float32)
+    return signal.oaconvolve(send[None], tail, axes=-1)[:, : len(send)].astype(np.float32)
 
 
 def _master(mix: np.ndarray, loudness_db: float) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""A DataLoader that knows how far it came, so that an interrupted epoch goes on with its next batch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from upscale.datamodule.order import TrainingOrder
+from upscale.errors import UserError
+
+
+class ResumableLoader(DataLoader):
+    """Yields the batches of a `TrainingOrder`.
+
+    Lightning saves `state_dict` within its checkpoints and gives it back before the first batch. The iterator is
+    lazy: workers start at the first batch, when Lightning has told the sampler its epoch.
+    """
+
+    num_given = 0
+    _resume: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        sampler = self.sampler
+        assert isinstance(sampler, TrainingOrder)
+        epoch, batch = self._resume or (sampler.epoch, 0)
+        self._resume = None
+        sampler.first_batch = self.num_given = batch if epoch == sampler.epoch else 0
+        for item in one_line_errors(super().__iter__()):
+            self.num_given += 1
+            yield item
+
+    def state_dict(self) -> dict[str, int]:
+        assert isinstance(self.sampler, TrainingOrder)
+        return {"epoch": self.sampler.epoch, "num_batches": self.num_given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._resume = (state["epoch"], state["num_batches"])
+
+
+class FixedLoader(DataLoader):
+    """The same batches in every epoch."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from one_line_errors(super().__iter__())
+
+
+def one_line_errors(batches: Iterator[Any]) -> Iterator[Any]:
+    """A user's error raised in a worker comes with the worker's traceback as its text: keep its last line alone."""
+    try:
+        yield from batches
+    except UserError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise UserError(line.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error

@@ -1,0 +1,145 @@
+"""Shards in, batches of degraded and clean clips out: the LightningDataModule."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from upscale.codec import CodecSampler
+from upscale.datamodule.clips import SAMPLE_RATE, Batch, Clips, Crop
+from upscale.datamodule.loader import FixedLoader, ResumableLoader
+from upscale.datamodule.order import FixedOrder, TrainingOrder
+from upscale.errors import UserError
+from upscale.shards import ClipIndex, index_shards, local_shards
+from upscale.shards.jobs import num_cores
+
+
+class ShardDataModule(LightningDataModule):
+    """Clips are cropped, degraded and levelled in worker processes; nothing degraded needs to be stored.
+
+    root: folder of shards (`scripts/prepare_shards.py`) or a URL that webdataset can open; see `upscale.shards.remote`.
+    codec: what draws the specs. clip_seconds: length of a training clip, at most that of the stored ones.
+    num_batches: batches of an epoch and rank (None: as many as the clips fill); num_val_batches: at most so many.
+    channels: 1 mixes stereo down before encoding. margin_seconds: encoded around each clip and cut away.
+    gain_db: range of the random level in training. num_workers: None takes one for each core.
+    max_bad_share: of the clips that may be unreadable. predegraded: read the stored degraded versions instead of
+    encoding. cache: where remote shards are kept.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        codec: CodecSampler,
+        clip_seconds: float = 1.0,
+        batch_size: int = 16,
+        num_batches: int | None = None,
+        num_val_batches: int | None = None,
+        channels: int = 1,
+        margin_seconds: float = 0.2,
+        gain_db: Sequence[float] = (-12.0, 0.0),
+        num_workers: int | None = None,
+        max_bad_share: float = 0.01,
+        predegraded: bool = False,
+        cache: str = "data/cache",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if channels not in (1, 2):
+            raise UserError(f"data.channels={channels}: use 1 or 2")
+        if clip_seconds <= 0 or batch_size < 1:
+            raise UserError(f"data.clip_seconds={clip_seconds} and data.batch_size={batch_size} must be positive")
+        low, high = gain_db
+        self.root, self.codec, self.seed = str(root), codec, seed
+        self.crop = Crop(round(clip_seconds * SAMPLE_RATE), round(margin_seconds * SAMPLE_RATE), channels, (low, high))
+        self.batch_size, self.num_batches, self.num_val_batches = batch_size, num_batches, num_val_batches
+        self.num_workers = num_cores() if num_workers is None else num_workers
+        self.max_bad_share, self.predegraded, self.cache = max_bad_share, predegraded, Path(cache)
+        self.clips: dict[str, Clips] = {}
+
+    def prepare_data(self) -> None:
+        """Copy remote shards, once on each machine; refuse a folder without shards before anything else starts."""
+        for split in ("train", "val"):
+            self._shards(split)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Index the shards of the splits that `stage` (fit, validate, test) needs."""
+        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",)):
+            if split not in self.clips:
+                self.clips[split] = self._clips(split)
+
+    def train_dataloader(self) -> ResumableLoader:
+        clips = self.clips["train"]
+        rank, num_ranks = self._rank()
+        num_batches = self.num_batches or max(1, len(clips) // (self.batch_size * num_ranks))
+        order = TrainingOrder(len(clips), self.batch_size, num_batches, rank, num_ranks, self.seed)
+        return ResumableLoader(clips, sampler=order, **self._options())
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._fixed_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._fixed_loader("test")
+
+    def _fixed_loader(self, split: str) -> FixedLoader:
+        clips = self.clips[split]
+        rank, num_ranks = self._rank()
+        most = (self.num_val_batches or len(clips)) * self.batch_size * num_ranks
+        order = FixedOrder(len(clips), min(most, len(clips)), self.batch_size, rank, num_ranks, self.seed)
+        return FixedLoader(clips, sampler=order, **self._options())
+
+    def _options(self) -> dict:
+        return {
+            "batch_size": None,  # an item of `Clips` is a batch already
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _one_thread,
+        }
+
+    def _rank(self) -> tuple[int, int]:
+        """This process's rank and the number of ranks: the trainer's, or those of the launcher's environment."""
+        if self.trainer is not None:
+            return self.trainer.global_rank, self.trainer.world_size
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+    def _shards(self, split: str) -> list[Path]:
+        shards = local_shards(self.root, split, self.cache)
+        if not shards:
+            raise UserError(
+                f"{self.root}/{split} holds no shards; make them with: "
+                f"python scripts/prepare_shards.py 'sources=[demo]' out={self.root}   "
+                f"(your own music: 'sources=[folder]' roots.folder=DIR)"
+            )
+        return shards
+
+    def _clips(self, split: str) -> Clips:
+        index = index_shards(self._shards(split))
+        index = self._long_enough(index, split)
+        if self.predegraded and not index.specs:
+            raise UserError(
+                f"{self.root}/{split} holds no degraded clips for data.predegraded=true; make them with: "
+                "python scripts/prepare_shards.py 'degrade=[{bitrate:64},{bitrate:128}]' ..."
+            )
+        fixed = split != "train"
+        return Clips(index, self.codec, self.crop, self.seed, fixed, self.predegraded, self.max_bad_share)
+
+    def _long_enough(self, index: ClipIndex, split: str) -> ClipIndex:
+        """Without the clips that are shorter than a training clip (the ends of songs)."""
+        usable = (index.num_samples >= self.crop.num_samples) | (index.num_samples < 0)
+        if not usable.any():
+            longest = index.num_samples.max() / SAMPLE_RATE
+            wanted = self.crop.num_samples / SAMPLE_RATE
+            raise UserError(
+                f"data.clip_seconds={wanted:g} is longer than every clip in {self.root}/{split} ({longest:g} s): "
+                f"lower it, or prepare shards with segment_seconds={wanted:g} or more"
+            )
+        return index.select(usable)
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)  # parallelism is in the processes

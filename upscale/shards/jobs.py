@@ -1,0 +1,55 @@
+"""Running independent jobs over processes, with a progress bar. The results do not depend on who ran them."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+import torch
+from rich.progress import track as progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_jobs(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int, description: str
+) -> Iterator[tuple[Item, Result]]:
+    """(item, result) as they finish. After an error or Ctrl-C, jobs that run are finished and no new one starts."""
+    if workers <= 1 or len(items) <= 1:
+        yield from _run_here(work, items, description)
+        return
+    # Forked from a clean server process: forking a process that has used torch's threads can hang.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["upscale.shards.cutting"])  # the slow imports once, not in every worker
+    with ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker) as pool:
+        try:
+            futures = {pool.submit(work, item): item for item in items}
+            for future in progress(as_completed(futures), description, total=len(items)):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_here(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[tuple[Item, Result]]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker: the order of a sum can depend on its threads
+    try:
+        for item in progress(items, description):
+            yield item, work(item)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
