@@ -10,8 +10,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from upscale.errors import UserError
 from upscale.training.non_finite import NonFiniteLoss
-from upscale.training.resume import LAST_NAME
+from upscale.training.resume import LAST_NAME, PREVIOUS_NAME
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -22,11 +23,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(checkpoint, temporary)
             os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+            raise UserError(
+                f"{path} cannot be written ({getattr(error, 'strerror', None) or 'disk full?'}): "
+                "make room, then go on with resume="
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -35,7 +41,8 @@ class LastCheckpoint(Callback):
     """Keeps `dirpath/last.ckpt` every `every_n_steps` steps, between epochs, at the end, and on an interruption.
 
     Between epochs means at the start of the next one: at the end of an epoch Lightning has yet to step the
-    learning-rate plateau, and a run resumed from there would miss that step.
+    learning-rate plateau, and a run resumed from there would miss that step. The one before stays as `previous.ckpt`,
+    for the day that a disk returns something else than was written.
     """
 
     def __init__(self, dirpath: str, every_n_steps: int) -> None:
@@ -67,7 +74,17 @@ class LastCheckpoint(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         self._saved_step = trainer.global_step
+        if trainer.is_global_zero and self.path.exists():
+            _replace_by_link(self.path, self.path.with_name(PREVIOUS_NAME))
         trainer.save_checkpoint(self.path)
+
+
+def _replace_by_link(source: Path, target: Path) -> None:
+    """A second name for the same bytes, put in place at once; neither name is ever missing."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    os.link(source, temporary)
+    os.replace(temporary, target)
 
 
 class GracefulInterrupt(Callback):

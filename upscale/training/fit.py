@@ -44,8 +44,8 @@ def fit(config: DictConfig) -> float | None:
     resume = _existing(config.resume)
     seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision(config.matmul_precision)
-    datamodule: LightningDataModule = instantiate(config.data, _convert_="all")
     module = build_module(config)
+    datamodule = build_datamodule(config, channels=module.net.channels)
     if not resume:
         load_weights(module.net, config)
     if config.compile:
@@ -77,6 +77,13 @@ def build_module(config: DictConfig) -> RestorationModule:
         scheduler=instantiate(config.scheduler, _convert_="all"),
         description=description,
     )
+
+
+def build_datamodule(config: DictConfig, channels: int) -> LightningDataModule:
+    """The data in as many `channels` as the network takes."""
+    if config.data.channels not in (None, channels):
+        raise UserError(f"the model takes {channels} channels: leave out data.channels={config.data.channels}")
+    return instantiate(config.data, channels=channels, _convert_="all")
 
 
 def build_trainer(config: DictConfig, purge_step: int | None = None) -> Trainer:

@@ -1,12 +1,14 @@
 """`resume=PATH`: go on with an interrupted run, in its own folder and with its own overrides."""
 
+import sys
 from pathlib import Path
 
+import torch
 import yaml
 
 from upscale.errors import UserError
 
-LAST_NAME = "last.ckpt"
+LAST_NAME, PREVIOUS_NAME = "last.ckpt", "previous.ckpt"
 
 
 def with_resume(arguments: list[str]) -> list[str]:
@@ -33,10 +35,25 @@ def _locate(path: Path) -> tuple[Path, Path]:
     run = next((folder for folder in (path, *path.parents) if (folder / ".hydra" / "overrides.yaml").is_file()), None)
     if run is None:
         raise UserError(f"{path} is not in the folder of a training run: there is no .hydra/overrides.yaml above it")
-    checkpoint = path if path.is_file() else run / "checkpoints" / LAST_NAME
-    if not checkpoint.is_file():
-        raise UserError(f"{run} has no {checkpoint.name} in checkpoints/ yet: start it again without resume=")
-    return run, checkpoint
+    if path.is_file():
+        return run, path
+    folder = run / "checkpoints"
+    found = [folder / name for name in (LAST_NAME, PREVIOUS_NAME) if (folder / name).is_file()]
+    if not found:
+        raise UserError(f"{run} has no {LAST_NAME} in checkpoints/ yet: start it again without resume=")
+    for checkpoint in found:
+        if _readable(checkpoint):
+            return run, checkpoint
+        print(f"warning: {checkpoint} is damaged and passed over", file=sys.stderr)
+    raise UserError(f"no checkpoint in {folder} can be read: start again with ckpt={folder / 'best.ckpt'}")
+
+
+def _readable(checkpoint: Path) -> bool:
+    try:
+        torch.load(checkpoint, map_location="meta", weights_only=True)
+    except Exception:  # torch raises a different type for each kind of damage
+        return False
+    return True
 
 
 def _key(argument: str) -> str:
