@@ -1,0 +1,75 @@
+"""results.csv: a row per clip (of a song), bitrate and metric, with all that it takes to draw every picture again."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from upscale.codec import CodecSpec
+from upscale.errors import UserError
+from upscale.evaluation.staged import staged
+from upscale.evaluation.testset import Clip
+
+
+@dataclass(frozen=True)
+class Row:
+    song: str
+    clip: str  # the song's name, or the key of a shard's clip
+    codec: str
+    bitrate: int
+    metric: str
+    unit: str
+    better: str
+    do_nothing: float
+    level: float  # the trivial rival: the input with its level put right
+    restored: float
+    improvement: float  # of `restored` over `do_nothing`; positive is better in every metric
+    level_improvement: float  # of `level` over `do_nothing`
+    cutoff_hz: float
+    level_gain_db: float
+    length_difference: int
+    output_channels: int
+    channels: int
+    sample_rate: int
+    path: str
+    start: int
+    num_samples: int
+    mode: str
+    quality: int
+    stereo: str
+    system: str
+    model: str
+
+    @property
+    def spec(self) -> CodecSpec:
+        return CodecSpec(self.codec, self.bitrate, mode=self.mode, quality=self.quality, stereo=self.stereo)
+
+    @property
+    def source(self) -> Clip:
+        return Clip(self.song, self.clip, Path(self.path), self.start, self.num_samples)
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    with staged(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows as they were written, to the last bit."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_row(values) for values in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a results.csv of evaluate.py ({error})") from error
+
+
+def _row(values: dict[str, Any]) -> Row:
+    return Row(**{field.name: field.type(values[field.name]) for field in fields(Row)})  # type: ignore[operator]
+
+
+def conditions(rows: Sequence[Row]) -> list[CodecSpec]:
+    """The codec settings in their order of appearance."""
+    return list(dict.fromkeys(row.spec for row in rows))
