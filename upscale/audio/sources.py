@@ -158,9 +158,10 @@ class _FFmpegSource:
             raise
 
     def _describe(self, path: Path) -> AudioInfo:
-        if not self.container.streams.audio:
-            raise UserError(f"{path}: holds no audio")
-        self.stream = self.container.streams.audio[0]
+        streams = [stream for stream in self.container.streams.audio if stream.codec_context is not None]
+        if not streams:
+            raise UserError(f"{path}: holds no audio that FFmpeg can decode")
+        self.stream = streams[0]
         context = self.stream.codec_context
         self.layout = context.layout.name
         bitrate = self.stream.bit_rate or self.container.bit_rate
@@ -182,7 +183,7 @@ class _FFmpegSource:
         yield from _cut(self._decoded(), start, num_samples, self.info.path)
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        """Frames as float32 `[C, n]`. Rate and channels may change on the way: all become what the stream began with."""
+        """Frames as float32 `[C, n]`. Rate and channels may change on the way: the first ones hold."""
         resampler, form = self._resampler(), None
         for frame in self._frames():
             frame.pts = None

@@ -32,11 +32,12 @@ def encode_frames(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> bytes:
 
 
 def decode_frames(frames: bytes, num_samples: int) -> np.ndarray:
-    """Bare MP3 frames -> `[C, num_samples]` without the delay."""
+    """Bare MP3 frames -> `[C, num_samples]` without the delay, by FFmpeg's decoder."""
     decoder = av.CodecContext.create("mp3float", "r")
+    assert isinstance(decoder, av.AudioCodecContext)
     packets = decoder.parse(frames) + decoder.parse(b"")
     decoded = [frame.to_ndarray() for packet in [*packets, None] for frame in decoder.decode(packet)]
     wav = np.concatenate(decoded, axis=1)[:, DELAY : DELAY + num_samples]
     if wav.shape[1] != num_samples:
-        raise RuntimeError(f"the MP3 encoder returned {wav.shape[1]} samples of {num_samples}")
+        raise RuntimeError(f"LAME returned {wav.shape[1]} samples of {num_samples}")
     return wav

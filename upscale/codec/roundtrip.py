@@ -14,33 +14,41 @@ from upscale.errors import UserError
 
 Wav = TypeVar("Wav", np.ndarray, torch.Tensor)
 OPUS_RATE = 48_000
+AAC_PADDING = 1_024  # M4A tells its length in milliseconds: with a frame to spare nothing is cut off
 
 
 def roundtrip(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> Wav:
-    """`[C, T]` in, the same shape and kind out: what a player makes of the encoded file. Failures raise.
+    """`[C, T]` in, the same shape and kind out: what a player makes of the encoded file, with lag 0.
 
-    Samples beyond ±1 are encoded as they are: nothing is clipped before or after.
+    Nothing is clipped, before or after: samples beyond ±1 are encoded as floats, and what decodes beyond ±1 stays so.
+    MP3 within ±1 is encoded from 16-bit integers, as from a CD. An encoder or decoder that fails raises.
     """
     if isinstance(wav, torch.Tensor):
         return torch.from_numpy(roundtrip(wav.detach().cpu().numpy(), spec, sample_rate)).to(wav.device)
     _check(wav, sample_rate)
-    if spec.first_bitrate is not None:
-        wav = _first_generation(wav, spec, sample_rate)
     num_samples = wav.shape[1]
     if num_samples == 0:
         return wav
-    if _is_fast(wav, spec):
-        return decode_frames(encode_frames(wav, spec, sample_rate), num_samples)
-    if spec.codec == "vorbis":
-        degraded = decode_vorbis(encode_vorbis(wav, spec.bitrate, sample_rate))
-    elif spec.codec == "opus":
-        decoded = decode_file(encode_file(resample(wav, sample_rate, OPUS_RATE), spec, OPUS_RATE))
-        degraded = resample(decoded, OPUS_RATE, sample_rate)
-    else:
-        degraded = decode_file(encode_file(wav, spec, sample_rate))
+    if spec.first_bitrate is not None:
+        wav = _first_generation(wav, spec, sample_rate)
+    degraded = _coded(wav, spec, sample_rate)
     if degraded.shape[1] < num_samples:
         raise RuntimeError(f"{spec} returned {degraded.shape[1]} samples of {num_samples}")
     return np.ascontiguousarray(degraded[:, :num_samples])
+
+
+def _coded(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
+    """Encoded and decoded, aligned at the start; the end may be longer than it was."""
+    if _is_fast(wav, spec):
+        return decode_frames(encode_frames(wav, spec, sample_rate), wav.shape[1])
+    if spec.codec == "vorbis":
+        return decode_vorbis(encode_vorbis(wav, spec.bitrate, sample_rate))
+    if spec.codec == "opus":
+        decoded = decode_file(encode_file(resample(wav, sample_rate, OPUS_RATE), spec, OPUS_RATE))
+        return resample(decoded, OPUS_RATE, sample_rate)
+    if spec.codec == "aac":
+        wav = np.pad(wav, ((0, 0), (0, AAC_PADDING)))
+    return decode_file(encode_file(wav, spec, sample_rate))
 
 
 def encode(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> bytes:

@@ -20,7 +20,7 @@ class CodecSampler:
         codec: str = "mp3",
         bitrates: Sequence[int] = (64, 96, 128, 160, 192, 256),
         modes: Sequence[str] = ("cbr",),
-        qualities: Sequence[int] = (5,),
+        qualities: Sequence[int] = (3,),
         stereo: Sequence[str] = ("joint",),
         double_probability: float = 0.0,
     ) -> None:

@@ -7,23 +7,15 @@ from upscale.errors import UserError
 MP3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG-1 layer III
 BITRATES = {
     "mp3": MP3_BITRATES,
-    "aac": (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    # libvorbis knows qualities 0 to 10; these are the nominal stereo bitrates of the whole ones.
-    "vorbis": (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500),
-    "opus": (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 510),
+    # AAC takes any number, up to 264 kbit/s a channel at 44.1 kHz; these hold for mono and stereo alike.
+    "aac": (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256),
+    # libvorbis knows qualities; these are the nominal stereo bitrates of 0 to 9.
+    "vorbis": (64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    # Opus below 64 kbit/s codes low frequencies with its speech coder, which is up to 4 samples early in stereo.
+    "opus": (64, 80, 96, 112, 128, 160, 192, 224, 256),
 }
-VBR_BITRATES = {
-    245: 0,
-    225: 1,
-    190: 2,
-    175: 3,
-    165: 4,
-    130: 5,
-    115: 6,
-    100: 7,
-    85: 8,
-    65: 9,
-}  # what LAME's V0-V9 average
+# What LAME's VBR levels V0 to V9 average, by its manual.
+VBR_BITRATES = {245: 0, 225: 1, 190: 2, 175: 3, 165: 4, 130: 5, 115: 6, 100: 7, 85: 8, 65: 9}
 MODES = ("cbr", "abr", "vbr")
 STEREO = ("joint", "plain")
 SAMPLE_RATES = (44_100, 48_000, 32_000)
@@ -33,7 +25,8 @@ SAMPLE_RATES = (44_100, 48_000, 32_000)
 class CodecSpec:
     """One round trip. Bitrates in kbit/s.
 
-    `mode`, `quality` (LAME's -q: 0 best, 9 fastest; FFmpeg's default is 5), `stereo` and `first_bitrate` are MP3's.
+    `mode`, `quality`, `stereo` and `first_bitrate` are MP3's. `quality` is LAME's -q, 0 best to 9 fastest; 3 is what
+    LAME and FFmpeg do when nothing is said.
     In mode `vbr` the bitrate is one of `VBR_BITRATES`, the averages of V0 to V9.
     With `first_bitrate` the clip is encoded (CBR) and decoded once before; `first_offset` samples of silence lie
     before it then, so that the two encodings cut their frames at different places, as in users' files.

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 # libvorbis at 44.1 kHz: the nominal stereo bitrate of each whole quality (`oggenc -q`).
-QUALITIES = {64: 0, 80: 1, 96: 2, 112: 3, 128: 4, 160: 5, 192: 6, 224: 7, 256: 8, 320: 9, 500: 10}
+QUALITIES = {64: 0, 80: 1, 96: 2, 112: 3, 128: 4, 160: 5, 192: 6, 224: 7, 256: 8, 320: 9}
 
 
 def encode_vorbis(wav: np.ndarray, bitrate: int, sample_rate: int) -> bytes:
