@@ -1,0 +1,51 @@
+"""What `infer.py` runs: one file with one model, and a progress bar."""
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from upscale import audio
+from upscale.errors import UserError
+from upscale.restore.examine import examine
+from upscale.restore.files import FileOptions, FileResult, restore_file
+from upscale.restore.restorer import Restorer, what_there_is
+
+
+def infer(
+    *,
+    ckpt: str | None,
+    input: str | None,
+    output: str | None,
+    device: str = "auto",
+    mix: float = 1.0,
+    match_level: bool = False,
+    ceiling_db: float = -0.1,
+    subtype: str | None = None,
+) -> FileResult:
+    """Restore the file `input` to `output` with the model `ckpt`; what is missing is asked for by name."""
+    if ckpt is None:
+        raise UserError(f"which model? add ckpt=PATH ({what_there_is()})")
+    if input is None or output is None:
+        raise UserError("which file? add input=song.mp3 output=restored.wav")
+    restorer = Restorer.load(ckpt, device=device)
+    info = audio.probe(input)
+    options = FileOptions(
+        subtype=subtype,
+        mix=mix,
+        match_level=match_level,
+        ceiling_db=ceiling_db,
+        bitrate=examine(input).effective_bitrate,
+    )
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        total = None if info.num_samples is None else info.num_samples / info.sample_rate
+        task = progress.add_task("restoring", total=total)
+        result = restore_file(
+            restorer, input, output, options, progress=lambda seconds: progress.update(task, completed=seconds)
+        )
+        progress.update(task, total=1, completed=1)
+    seconds = result.num_samples / result.sample_rate
+    print(
+        f"{result.output}: {seconds:.2f} s in {result.elapsed_seconds:.1f} s, true peak {result.true_peak_db:.1f} dBTP"
+    )
+    return result
