@@ -31,14 +31,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What the page needs to show the outcome."""
+    """What the page needs to show. `louder_db`: after against before; the other two are the scale of the pictures."""
 
     sample_rate: int
     channels: int
     num_samples: int
     codec: str
     bitrate: int | None
-    gain_db: float
+    louder_db: float
     bottom_db: float
     top_db: float
     elapsed_seconds: float
@@ -90,18 +90,16 @@ def _run(request: Request, report: Report) -> Result:
         progress=lambda done_seconds: report("Restoring", min(1.0, done_seconds / seconds)),
     )
     report("Drawing", 0.0)
-    length = write_preview(folder / PREVIEW, source, folder / RESTORED)
+    length, louder_db = write_preview(folder / PREVIEW, source, folder / RESTORED)
     report("Drawing", 0.5)
-    bottom, top = draw_spectrograms(
-        folder / PREVIEW, info.channels, length, folder / BEFORE_PICTURE, folder / AFTER_PICTURE
-    )
+    bottom, top = draw_spectrograms(folder / PREVIEW, info.channels, folder / BEFORE_PICTURE, folder / AFTER_PICTURE)
     return Result(
         sample_rate=info.sample_rate,
         channels=info.channels,
         num_samples=length,
         codec=info.codec,
         bitrate=info.bitrate,
-        gain_db=done.gain_db,
+        louder_db=louder_db,
         bottom_db=bottom,
         top_db=top,
         elapsed_seconds=done.elapsed_seconds,

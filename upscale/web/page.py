@@ -41,7 +41,7 @@ def build_page(service: Service) -> gr.Blocks:
     limits = service.limits
     choices = [(DESCRIPTIONS.get(name, name), name) for name in service.models]
     with gr.Blocks(analytics_enabled=False, title="upscalemp3", fill_width=False) as page:
-        gr.HTML(INTRODUCTION)
+        gr.HTML(INTRODUCTION, apply_default_css=False)
         token = gr.State()
         with gr.Row(equal_height=True):
             drop = gr.HTML(
@@ -49,6 +49,7 @@ def build_page(service: Service) -> gr.Blocks:
                 "</upscale-drop>",
                 js_on_load=FORWARD,
                 elem_id="drop",
+                apply_default_css=False,
             )
             with gr.Column():
                 model = gr.Radio(choices, value=choices[0][1], label="Model", elem_id="model")
@@ -56,13 +57,13 @@ def build_page(service: Service) -> gr.Blocks:
                     restore = gr.Button("Restore", variant="primary", interactive=False, elem_id="restore")
                     stop = gr.Button("Stop", visible=False, elem_id="stop")
                     forget = gr.Button("Delete my file", visible=False, elem_id="forget")
-        status = gr.HTML(elem_id="status")
-        outcome = gr.HTML(elem_id="outcome")
+        status = gr.HTML(elem_id="status", apply_default_css=False)
+        outcome = gr.HTML(elem_id="outcome", apply_default_css=False)
 
         handlers = _Handlers(service)
-        fast: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        fast: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
         buttons = [restore, stop, forget]
-        drop.upload(handlers.uploaded, None, [token, status, outcome, *buttons], **fast)
+        drop.upload(handlers.uploaded, token, [token, status, outcome, *buttons], **fast)
         drop.clear(handlers.cleared, token, [token, status, outcome, *buttons], **fast)
         forget.click(handlers.forgotten, token, [token, status, outcome, *buttons], **fast)
         running = restore.click(
@@ -87,7 +88,8 @@ class _Handlers:
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    def uploaded(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+    def uploaded(self, before: str | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+        self._forget(before, request)
         token = event._data.get("token") if isinstance(event._data, dict) else None
         try:
             workspace = self.service.workspaces.get(_session(request), token)
@@ -97,7 +99,7 @@ class _Handlers:
         return [workspace.token, "", "", *_buttons(ready=True)]
 
     def cleared(self, token: str | None, request: gr.Request) -> list[Any]:
-        """Another file was dropped, or its upload failed: the one before goes."""
+        """Another file was dropped and its upload failed: the one before goes."""
         self._forget(token, request)
         return [None, "", "", *_buttons()]
 

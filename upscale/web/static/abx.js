@@ -49,7 +49,7 @@ export class Blind {
     this.trial = facts.trial;
     const width = 3 * channels;
     this.engine = new Engine({fetchFrames: memorySource(frames, width), sampleRate: sample_rate, channels,
-      numSamples: frames.length / width, numSides: 3, loop: true});
+      numSamples: frames.length / width, levels: [1, 1, 1], loop: true});
     this.engine.addEventListener("change", () => this.update());
     this.next.textContent = "Another place";
     this.say.textContent = `Listen, then answer. (${describe(facts.louder_db)})`;

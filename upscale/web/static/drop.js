@@ -1,13 +1,13 @@
 import {make, problem} from "./dom.js";
 
-/** <upscale-drop max-bytes="..."> takes one file, uploads it, and says `uploaded` {token, name} or `cleared`. */
+/** <upscale-drop max-bytes="..."> takes one file, uploads it, and says `uploaded` {token} or `cleared`. */
 class Drop extends HTMLElement {
   connectedCallback() {
     this.input = make("input", {type: "file", accept: "audio/*,.mp3", "aria-label": "Audio file", onchange: () => {
       if (this.input.files.length) this.take(this.input.files[0]);
       this.input.value = "";
     }});
-    this.title_ = make("strong", {}, "Drop an MP3 here");
+    this.heading = make("strong", {}, "Drop an MP3 here");
     this.note = make("span", {class: "up-note", role: "status"}, this.invitation());
     this.bar = make("i");
     const area = make("label", {class: "up-drop",
@@ -18,7 +18,7 @@ class Drop extends HTMLElement {
         area.classList.remove("over");
         if (event.dataTransfer.files.length) this.take(event.dataTransfer.files[0]);
       },
-    }, this.input, this.title_, this.note, make("span", {class: "up-bar"}, this.bar));
+    }, this.input, this.heading, this.note, make("span", {class: "up-bar"}, this.bar));
     this.area = area;
     this.replaceChildren(area);
   }
@@ -44,13 +44,11 @@ class Drop extends HTMLElement {
     request.onload = async () => {
       if (request.status !== 200) return this.fail(await problem(new Response(request.response, {status: request.status})));
       const {token, name, bytes} = JSON.parse(request.response);
-      this.area.classList.remove("busy");
-      this.area.classList.add("ready");
       this.show(name, `${(bytes / 2 ** 20).toFixed(1)} MB · ready to restore`);
-      this.say("uploaded", {token, name});
+      this.area.classList.add("ready");
+      this.say("uploaded", {token});
     };
     request.send(file);
-    this.say("cleared");
   }
 
   progress(fraction) {
@@ -59,15 +57,14 @@ class Drop extends HTMLElement {
   }
 
   fail(message) {
-    this.area.classList.remove("busy", "ready");
+    this.show(this.heading.textContent, message);
     this.area.classList.add("failed");
-    this.note.textContent = message;
     this.say("cleared");
   }
 
   show(title, note) {
     this.area.classList.remove("busy", "ready", "failed");
-    this.title_.textContent = title;
+    this.heading.textContent = title;
     this.note.textContent = note;
   }
 

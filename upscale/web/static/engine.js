@@ -11,10 +11,10 @@ const LEAD_SECONDS = 0.05;  // between "play" and the first sample
 const SWITCH_SECONDS = 0.006;  // a crossfade just long enough not to click
 
 export class Engine extends EventTarget {
-  /** `fetchFrames(start, count)` resolves to an Int16Array of `count` frames. */
-  constructor({fetchFrames, sampleRate, channels, numSamples, numSides, loop = false}) {
+  /** `fetchFrames(start, count)` resolves to an Int16Array of `count` frames; `levels`: a factor for each side. */
+  constructor({fetchFrames, sampleRate, channels, numSamples, levels, loop = false}) {
     super();
-    Object.assign(this, {fetchFrames, sampleRate, channels, numSamples, numSides, loop});
+    Object.assign(this, {fetchFrames, sampleRate, channels, numSamples, levels, loop, numSides: levels.length});
     this.side = 0;
     this.volume = 1;
     this.run = null;  // what is playing: changes whenever scheduled sound becomes void
@@ -84,7 +84,7 @@ export class Engine extends EventTarget {
     if (!this.context) return;
     const now = this.context.currentTime;
     this.gains.forEach((gain, side) => {
-      const value = side === this.side ? this.volume : 0;
+      const value = side === this.side ? this.volume * this.levels[side] : 0;
       gain.gain.cancelScheduledValues(now);
       gain.gain.setValueAtTime(seconds ? gain.gain.value : value, now);
       if (seconds) gain.gain.linearRampToValueAtTime(value, now + seconds);

@@ -14,7 +14,7 @@ class Result extends HTMLElement {
     const {sample_rate, channels, num_samples} = this.about;
     this.engine = new Engine({
       fetchFrames: rangeSource(`${this.base}/show/preview`, 4 * channels),
-      sampleRate: sample_rate, channels, numSamples: num_samples, numSides: 2,
+      sampleRate: sample_rate, channels, numSamples: num_samples, levels: levels(this.about.louder_db),
     });
     this.engine.addEventListener("change", () => this.update());
     this.engine.addEventListener("problem", (event) => { this.note.textContent = event.detail; });
@@ -49,7 +49,7 @@ class Result extends HTMLElement {
       oninput: () => this.engine.setVolume(volume.value ** 2)});
     return make("div", {class: "up-transport"}, this.play,
       make("div", {class: "up-switch", role: "radiogroup", "aria-label": "What you hear"}, ...this.switches),
-      this.time, make("kbd", {}, "Space"), "plays", make("kbd", {}, "S"), "switches", this.note,
+      this.time, make("kbd", {}, "Space"), "plays", make("kbd", {}, "S"), "switches", "·", "both equally loud here", this.note,
       make("span", {class: "up-volume"}, "Volume", volume));
   }
 
@@ -120,6 +120,11 @@ class Result extends HTMLElement {
     if (this.engine.playing) this.moveCursor();
     this.frame = requestAnimationFrame(() => this.follow());
   }
+}
+
+/** Factors that turn the louder side down to the other: what is louder sounds better, whatever it is. */
+function levels(louder) {
+  return [Math.min(1, 10 ** (louder / 20)), Math.min(1, 10 ** (-louder / 20))];
 }
 
 /** Labels at round kilohertz, as positions from the bottom. */
