@@ -24,7 +24,7 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
 MAX_LEVEL = 1e4  # full scale is 1: beyond this a file holds integers or damage, not audio
 PART_SAMPLES = 65_536
-UNKNOWN_LENGTH = 2**62  # libsndfile's answer for a header without a length lies above
+MAX_FRAMES = 2**62  # what libsndfile says of a header without a length lies above; it cannot read on then
 
 # How files begin that libsndfile reads: WAV (also big-endian and 64-bit), FLAC, AIFF, Ogg, CAF, AU.
 # MP3 is not left to it, although it could: FFmpeg trims MP3 to the sample.
@@ -117,19 +117,18 @@ class _SoundFileSource:
 
     def __init__(self, path: Path) -> None:
         self.file = soundfile.SoundFile(os.fsencode(path))
-        if self.file.subtype.startswith("MPEG"):
-            raise soundfile.LibsndfileError(0, f"{path}: MP3 in a WAV file is for FFmpeg")
-        num_samples = self.file.frames if self.file.frames < UNKNOWN_LENGTH else None
-        lossless = self.file.subtype.startswith(LOSSLESS)
-        self.restarts_anywhere = lossless and num_samples is not None
-        seconds = (num_samples or 0) / max(1, self.file.samplerate)
-        bitrate = None if lossless or not seconds else round(path.stat().st_size * 8 / seconds / 1000)
+        if self.file.subtype.startswith("MPEG") or self.file.frames > MAX_FRAMES:
+            self.file.close()
+            raise soundfile.LibsndfileError(0, f"{path}: MP3 in WAV, or FLAC without a length: for FFmpeg")
+        self.lossless = self.file.subtype.startswith(LOSSLESS)
+        seconds = self.file.frames / max(1, self.file.samplerate)
+        bitrate = None if self.lossless or not seconds else round(path.stat().st_size * 8 / seconds / 1000)
         self.info = AudioInfo(
-            path, self.file.samplerate, self.file.channels, num_samples, self.file.subtype.lower(), bitrate
+            path, self.file.samplerate, self.file.channels, self.file.frames, self.file.subtype.lower(), bitrate
         )
 
     def parts(self, start: int, num_samples: int | None) -> Iterator[np.ndarray]:
-        if self.restarts_anywhere:
+        if self.lossless:
             self.file.seek(min(start, self.file.frames))
             start = 0
         yield from _cut(self._decoded(), start, num_samples, self.info.path)
