@@ -89,7 +89,7 @@ def build_datamodule(config: DictConfig, channels: int) -> LightningDataModule:
 def build_trainer(config: DictConfig, purge_step: int | None = None) -> Trainer:
     """The Trainer with its callbacks and loggers; a resumed TensorBoard curve drops what it had from `purge_step`."""
     callbacks: list[Callback] = list(instantiate(config.callbacks, _convert_="all").values())
-    callbacks.append(HyperParameters(parameters=_flat(config), monitor=config.monitor))
+    callbacks.append(HyperParameters(parameters=_flat(config), monitor=config.monitor, mode=config.mode))
     loggers: list[Logger] = [
         instantiate(logger, purge_step=purge_step, _convert_="all") for logger in (config.logger or {}).values()
     ]
@@ -184,6 +184,7 @@ def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": round(seconds, 1),
+        "best_metrics": _best_metrics(trainer),
         "metrics": {name: value.item() for name, value in sorted(trainer.callback_metrics.items())},
     }
     if trainer.is_global_zero:
@@ -191,6 +192,11 @@ def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:
         if best is not None:
             print(f"best {checkpoint.monitor} {best.item():.4g}: {checkpoint.best_model_path}")
     return None if best is None else best.item()
+
+
+def _best_metrics(trainer: Trainer) -> dict[str, float]:
+    """What the best validation measured: the figures that a sweep compares."""
+    return next(callback.best_metrics for callback in trainer.callbacks if isinstance(callback, HyperParameters))  # type: ignore[attr-defined]
 
 
 def _write_text(path: Path, text: str) -> None:

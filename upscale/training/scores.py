@@ -68,24 +68,29 @@ def _score_clips(metric: Any, batch: Batch, restored: Tensor) -> Tensor:
 class HyperParameters(Callback):
     """TensorBoard's HParams page: the run's settings beside its best validation, so that a sweep reads as one table."""
 
-    def __init__(self, parameters: dict[str, Any], monitor: str = "val/loss") -> None:
-        self.parameters, self.monitor = parameters, monitor
+    def __init__(self, parameters: dict[str, Any], monitor: str = "val/loss", mode: str = "min") -> None:
+        self.parameters, self.monitor, self.mode = parameters, monitor, mode
         self.best: dict[str, float] = {}
+        self.best_metrics: dict[str, float] = {}  # everything that the best validation measured
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or score is None:
             return
-        if self.best and score.item() >= self.best[f"best/{self.monitor}"]:
+        if self.best and not self._is_better(score.item(), self.best[f"best/{self.monitor}"]):
             return
         names = (self.monitor, "val/sdr_gain", "val/si_sdr_gain")
         metrics = trainer.callback_metrics
         self.best = {f"best/{name}": metrics[name].item() for name in names if name in metrics}
+        self.best_metrics = {name: value.item() for name, value in metrics.items() if name.startswith("val/")}
         for logger in trainer.loggers:
             logger.log_hyperparams(self.parameters, self.best, step=trainer.global_step)
 
+    def _is_better(self, score: float, best: float) -> bool:
+        return score < best if self.mode == "min" else score > best
+
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "best_metrics": self.best_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = dict(state_dict["best"])
+        self.best, self.best_metrics = dict(state_dict["best"]), dict(state_dict["best_metrics"])
