@@ -1,0 +1,109 @@
+"""Encode whole songs with LAME and keep clean and degraded samples side by side, for `scripts/train_released.py`.
+
+    python scripts/degrade_music.py --music FOLDER --out FOLDER [--all] [--follow]
+
+OUT/SONG@clean.npy holds int16 [T, 2]; OUT/SONG@VARIANT.npy the same samples after MP3 at half scale (an MP3 may
+overshoot full scale). Whole songs are encoded, so that clips come from the middle of an encode, as users have them.
+Four variants a song are drawn from its name (`--all`: every constant bitrate); one song in ten is made mono first.
+`--follow` waits for more songs until the folder holds a file named DONE. Needs `lame` and `ffmpeg`.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from upscale.seeds import derive_seed
+
+SAMPLE_RATE = 44100
+BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320)
+FFMPEG = {str(bitrate): ["-b:a", f"{bitrate}k"] for bitrate in BITRATES}
+LAME = {  # what else people's files were made with
+    "v2": ["-V2"],
+    "v5": ["-V5"],
+    "abr112": ["--abr", "112"],
+    "l48": ["-b", "48", "-q", "3"],
+    "l64": ["-b", "64", "-q", "2"],
+    "l96": ["-b", "96", "-q", "7"],
+    "l128": ["-b", "128", "-q", "2"],
+    "s128": ["-b", "128", "-m", "s"],
+}
+VARIANTS = sorted(FFMPEG) + sorted(LAME)
+
+
+def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
+    """Clean [T, 2] to degraded [T, 2], same length, lag 0 (the LAME tag in a real file makes FFmpeg trim both ends)."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        clean, coded = f"{folder}/clean.wav", f"{folder}/coded.mp3"
+        soundfile.write(clean, wav, SAMPLE_RATE, subtype="PCM_16")
+        if variant in FFMPEG:
+            encode = [
+                "ffmpeg",
+                "-v",
+                "error",
+                "-threads",
+                "1",
+                "-i",
+                clean,
+                "-c:a",
+                "libmp3lame",
+                *FFMPEG[variant],
+                coded,
+            ]
+        else:
+            encode = ["lame", "--quiet", "--resample", "44.1", *LAME[variant], clean, coded]
+        subprocess.run(encode, check=True)
+        decode = ["ffmpeg", "-v", "error", "-threads", "1", "-i", coded, "-f", "f32le", "-ac", "2", "-"]
+        decoded = subprocess.run(decode, check=True, stdout=subprocess.PIPE).stdout
+    degraded = np.frombuffer(decoded, np.float32).reshape(-1, 2)
+    assert degraded.shape == wav.shape, (variant, degraded.shape, wav.shape)
+    return degraded
+
+
+def store(path: Path, wav: np.ndarray, scale: float) -> None:
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        np.save(file, np.round(wav * scale).clip(-32768, 32767).astype(np.int16))
+    os.replace(temporary, path)
+
+
+def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:
+    rng = np.random.default_rng(derive_seed("degrade", song.stem))
+    variants = list(FFMPEG) if every_bitrate else list(rng.choice(VARIANTS, size=4, replace=False))
+    missing = [variant for variant in variants if not (out / f"{song.stem}@{variant}.npy").exists()]
+    if not missing:
+        return
+    wav, sample_rate = soundfile.read(song, dtype="float32", always_2d=True)
+    assert sample_rate == SAMPLE_RATE, (song, sample_rate)
+    wav = np.repeat(wav, 2, axis=1) if wav.shape[1] == 1 else wav
+    if not every_bitrate and rng.random() < 0.1:
+        wav = np.repeat(wav.mean(axis=1, keepdims=True), 2, axis=1)
+    store(out / f"{song.stem}@clean.npy", wav, 32768)
+    for variant in missing:
+        store(out / f"{song.stem}@{variant}.npy", roundtrip(wav, variant), 16384)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--music", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--follow", action="store_true")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    while True:
+        last_round = not arguments.follow or (arguments.music / "DONE").exists()
+        for song in sorted(arguments.music.glob("*.flac")):
+            degrade_song(song, arguments.out, every_bitrate=arguments.all)
+        if last_round:
+            return
+        time.sleep(10)
+
+
+if __name__ == "__main__":
+    main()

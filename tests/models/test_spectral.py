@@ -1,0 +1,115 @@
+"""The spectral networks: identity at the start, chunks equal the whole, mono stays mono, levels do not matter."""
+
+import numpy as np
+import pytest
+import torch
+
+from upscale.models import SpectralFill, SpectralFilter, SpectralGain
+from upscale.models.spectral_fill import flat_noise
+from upscale.models.stft import HalfOverlapStft, mid_side
+
+TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
+TINY_FILL = {**TINY, "fill_width": 8, "num_fill_blocks": 1, "period": 8192}
+
+
+def tiny(name: str) -> torch.nn.Module:
+    """A small network with random weights everywhere, so that the zero start hides nothing."""
+    generator = torch.Generator().manual_seed(0)
+    make = {
+        "gain": lambda: SpectralGain(num_blocks=2),
+        "filter": lambda: SpectralFilter(**TINY),
+        "fill": lambda: SpectralFill(**TINY_FILL),
+    }
+    model = make[name]()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("num_samples", [1, 1000, 1024, 44100])
+@pytest.mark.parametrize("model", [SpectralGain(), SpectralFilter(**TINY)], ids=["gain", "filter"])
+def test_untrained_is_identity_at_any_length(model: torch.nn.Module, num_samples: int) -> None:
+    wav = noise(2, 2, num_samples)
+    assert torch.allclose(model(wav), wav, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gain", "filter", "fill"])
+def test_a_chunk_with_context_equals_the_whole(name: str) -> None:
+    model = tiny(name)
+    wav = noise(1, 2, 120_000)
+    before = -(-model.context // model.stride) * model.stride
+    start = before + model.stride
+    stop = start + 5000
+    with torch.no_grad():
+        whole = model(wav)
+        chunk = model(wav[..., start - before : stop + model.context])
+    assert stop + model.context < wav.shape[-1]
+    assert not torch.allclose(whole, wav, atol=1e-3)
+    assert torch.allclose(chunk[..., before:][..., :5000], whole[..., start:stop], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["filter", "fill"])
+def test_a_quiet_file_is_treated_like_a_loud_one(name: str) -> None:
+    model = tiny(name)
+    wav = noise(1, 2, 20_000)
+    with torch.no_grad():
+        assert torch.allclose(model(wav * 1e-2) * 1e2, model(wav), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["filter", "fill"])
+def test_both_channels_alike_stay_alike_and_silence_stays_silent(name: str) -> None:
+    model = tiny(name)
+    wav = noise(1, 1, 20_000).expand(1, 2, -1)
+    with torch.no_grad():
+        restored = model(wav)
+        silent = model(torch.zeros(1, 2, 9000))
+    assert torch.allclose(restored[:, 0], restored[:, 1], atol=1e-5)
+    assert silent.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["filter", "fill"])
+def test_an_unknown_bitrate_is_zero_or_none_and_a_known_one_counts(name: str) -> None:
+    model = tiny(name)
+    wav = noise(2, 2, 9000)
+    with torch.no_grad():
+        unknown = model(wav)
+        assert torch.equal(unknown, model(wav, torch.tensor([0.0, 0.0])))
+        assert not torch.allclose(unknown, model(wav, torch.tensor([64.0, 64.0])), atol=1e-5)
+
+
+def test_gradients_are_finite_where_the_input_is_silent_or_mono() -> None:
+    model = SpectralFill(**TINY_FILL).train()
+    wav = noise(3, 2, 9000)
+    wav[0] = 0
+    wav[1, 1] = wav[1, 0]
+    model(wav).square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_texture_is_flatter_than_noise_and_always_the_same() -> None:
+    texture = flat_noise(16384, num_iterations=8)
+    assert torch.equal(texture, flat_noise(16384, num_iterations=8))
+
+    def ripple(wav: torch.Tensor) -> float:
+        window = torch.hann_window(2048)
+        spectrum = torch.stft(wav.repeat(3), 2048, 300, window=window, return_complex=True)
+        return float(torch.log10(spectrum[50:-50, 16:-16].abs() ** 2).std())
+
+    assert ripple(noise(16384)) == pytest.approx(0.557, abs=0.03)
+    assert ripple(texture) < 0.4
+
+
+def test_the_transform_is_its_own_inverse_and_sees_what_torch_sees() -> None:
+    stft = HalfOverlapStft(512)
+    wav = noise(1, 2, 3000)
+    real, imaginary = stft.analyse(wav)
+    assert torch.allclose(stft.synthesise(real, imaginary, num_samples=3000), wav, atol=1e-6)
+    frame = wav[0, 0, 1024 - 256 : 1024 + 256].double().numpy() * np.sqrt(np.hanning(513)[:-1])
+    expected = np.fft.rfft(frame)
+    assert np.allclose(real[0, 0, :, 4], expected.real, atol=1e-4)
+    assert torch.allclose(mid_side(mid_side(wav)), wav, atol=1e-6)

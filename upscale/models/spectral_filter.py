@@ -1,0 +1,183 @@
+"""Spectral filter network: the model behind the released `fidelity` weights.
+
+An MP3 encoder rounds each coefficient, so its error differs from one time-frequency coefficient to the next and the
+network works where that shows: on the short-time spectrum of mid and side. Three parts answer, from cheap to fine:
+
+- the frame network sees each frame in coarse bands, with seconds of context and the bitrate where it is known, and
+  says per band how far the others may go (at 320 kbit/s: hardly at all);
+- the trunk sees single bins and says, per bin and frame, how much to turn the coefficient up or down;
+- the coefficient of the other channel may be added where mid and side are coherent, because joint stereo often
+  leaves one of the two with holes.
+
+Everything is relative to the local level, so that a quiet file is treated like a loud one.
+
+Shapes: B clips, C channels, T samples, F bins, N frames, K bands.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upscale.models.stft import HalfOverlapStft, mid_side
+
+FLOOR = 1e-9  # of the local mean power per bin: 90 dB below it, nothing matters
+SILENCE = 1e-10  # power per bin below which a passage counts as silent
+
+
+class FrameNetwork(nn.Module):
+    """Convolutions over time on what a whole frame looks like: [B, inputs, N] -> [B, outputs, N], zero at the start."""
+
+    def __init__(self, num_inputs: int, width: int, num_outputs: int, num_layers: int = 2) -> None:
+        super().__init__()
+        self.head = nn.Conv1d(num_inputs, width, kernel_size=1)
+        self.layers = nn.ModuleList([nn.Conv1d(width, width, kernel_size=3, padding=1) for _ in range(num_layers)])
+        self.tail = nn.Conv1d(width, num_outputs, kernel_size=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        hidden = F.gelu(self.head(frames))
+        for layer in self.layers:
+            hidden = hidden + F.gelu(layer(hidden))
+        return self.tail(hidden)
+
+
+class TrunkBlock(nn.Module):
+    """Residual block: 3x3 convolution over bin and frame, an offset from the frame network, GELU, 1x1 convolution."""
+
+    def __init__(self, width: int, bin_dilation: int, frame_dilation: int) -> None:
+        super().__init__()
+        dilation = (bin_dilation, frame_dilation)
+        self.mix = nn.Conv2d(width, width, kernel_size=3, padding=dilation, dilation=dilation)
+        self.out = nn.Conv2d(width, width, kernel_size=1)
+        nn.init.normal_(self.out.weight, std=0.02)
+
+    def forward(self, hidden: Tensor, offset: Tensor) -> Tensor:
+        return hidden + self.out(F.gelu(self.mix(hidden) + offset))
+
+
+class SpectralFilter(nn.Module):
+    """Gains and a mid/side cross term per bin and frame; the untrained model is the identity.
+
+    `fold`: neighbouring bins that share one position of the trunk. `average_frames`: the level and the slow features
+    are averaged over as many frames on each side.
+    """
+
+    def __init__(
+        self,
+        width: int = 32,
+        num_blocks: int = 4,
+        fold: int = 4,
+        num_bands: int = 64,
+        frame_width: int = 128,
+        average_frames: int = 24,
+        window_size: int = 2048,
+    ) -> None:
+        super().__init__()
+        self.channels, self.sample_rate = 2, 44100
+        self.stft = HalfOverlapStft(window_size)
+        self.stride = self.stft.hop
+        self.num_bins = window_size // 2  # the bin at half the sample rate is passed through
+        self.width, self.fold, self.num_bands, self.average_frames = width, fold, num_bands, average_frames
+
+        frame_dilations = [2 if block == 2 else 1 for block in range(num_blocks)]
+        # In frames: an average of features relative to an average, the frame network, the trunk, two transforms.
+        self.context = (2 * average_frames + 2 + sum(frame_dilations) + 4) * self.stride
+
+        self.frame_network = FrameNetwork(8 * num_bands + 2, frame_width, num_blocks * width + 5 * num_bands)
+        self.head = nn.Conv2d(5 * fold, width, kernel_size=1)
+        self.bin_bias = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
+        self.blocks = nn.ModuleList(
+            [TrunkBlock(width, bin_dilation=1 + block % 3, frame_dilation=d) for block, d in enumerate(frame_dilations)]
+        )
+        self.tail = nn.Conv2d(width, 4 * fold, kernel_size=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
+        """[B, 2, T], kbit/s [B] (None or 0: not known) -> [B, 2, T]."""
+        real, imaginary = self.stft.analyse(mid_side(wav))
+        real, imaginary = self.restore_spectrum(real, imaginary, bitrate)
+        return mid_side(self.stft.synthesise(real, imaginary, num_samples=wav.shape[-1]))
+
+    def restore_spectrum(self, real: Tensor, imaginary: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mid/side spectrum [B, 2, F, N], real and imaginary part, in and out."""
+        nyquist = real[:, :, self.num_bins :], imaginary[:, :, self.num_bins :]
+        real, imaginary = real[:, :, : self.num_bins], imaginary[:, :, : self.num_bins]
+        power = real**2 + imaginary**2
+        level = self.local_mean(power.mean(dim=(1, 2))[:, None])[:, :, None] + SILENCE
+        log_power = torch.log10(power / level + FLOOR)
+        other_real, other_imaginary, coherence, mismatch = self.from_other_channel(real, imaginary, power, level)
+
+        frames = self.frame_network(self.frame_features(log_power, power / level, bitrate))
+        offsets, bands = frames[:, : -5 * self.num_bands], frames[:, -5 * self.num_bands :]
+        bands = bands.unflatten(1, (5, self.num_bands)).repeat_interleave(self.num_bins // self.num_bands, dim=2)
+        hidden = self.trunk(torch.cat([0.5 * log_power + 1, coherence, mismatch], dim=1), offsets)
+        fine = self.unfold(self.tail(hidden))
+
+        freedom = torch.exp(bands[:, 2:4].clamp(-8, 2))
+        gain = 1 + torch.tanh(fine[:, :2] * freedom) + 0.1 * bands[:, :2]
+        cross = torch.tanh(fine[:, 2:] * torch.exp(bands[:, 4:].clamp(-8, 2)))
+        real = gain * real + cross * other_real
+        imaginary = gain * imaginary + cross * other_imaginary
+        return torch.cat([real, nyquist[0]], dim=2), torch.cat([imaginary, nyquist[1]], dim=2)
+
+    def from_other_channel(
+        self, real: Tensor, imaginary: Tensor, power: Tensor, level: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Each of mid and side predicted from the other by their local cross spectrum, and how well that does.
+
+        Returns the prediction [B, 2, F, N] (real, imaginary), the coherence [B, 1, F, N] in 0..1, and the log10 power
+        of prediction minus coefficient relative to the coefficient [B, 2, F, N].
+        """
+        cross_real = local_average(real[:, :1] * real[:, 1:] + imaginary[:, :1] * imaginary[:, 1:])
+        cross_imaginary = local_average(imaginary[:, :1] * real[:, 1:] - real[:, :1] * imaginary[:, 1:])
+        average = local_average(power) + FLOOR * level
+        swapped = average.flip(1)  # mid = <mid side*> / <|side|^2> side, and the other way round
+        slope_real = cross_real / swapped
+        slope_imaginary = torch.cat([cross_imaginary, -cross_imaginary], dim=1) / swapped
+        other_real, other_imaginary = real.flip(1), imaginary.flip(1)
+        predicted_real = slope_real * other_real - slope_imaginary * other_imaginary
+        predicted_imaginary = slope_real * other_imaginary + slope_imaginary * other_real
+        coherence = (slope_real.prod(dim=1, keepdim=True) - slope_imaginary.prod(dim=1, keepdim=True)).clamp(0, 1)
+        error = (predicted_real - real) ** 2 + (predicted_imaginary - imaginary) ** 2
+        mismatch = torch.log10((error + FLOOR * level) / (power + FLOOR * level)).clamp(-2, 2)
+        return predicted_real, predicted_imaginary, coherence, mismatch
+
+    def frame_features(self, log_power: Tensor, power: Tensor, bitrate: Tensor | None) -> Tensor:
+        """Mean log power and log mean power per band, now and on average, and the bitrate: [B, 8 K + 2, N]."""
+        size = (self.num_bins // self.num_bands, 1)
+        mean_log = F.avg_pool2d(log_power, size).flatten(1, 2)
+        log_mean = torch.log10(F.avg_pool2d(power, size) + FLOOR).flatten(1, 2)
+        now = torch.cat([mean_log, log_mean - mean_log], dim=1) * 0.5
+        slow = self.local_mean(now)
+        known = torch.zeros_like(now[:, :1, 0]) if bitrate is None else bitrate.to(now)[:, None]
+        octaves = torch.where(known > 0, torch.log2(known.clamp(min=8)) - 6.5, 0.0)
+        known = torch.stack([octaves, (known > 0).to(now)], dim=1).expand(-1, -1, now.shape[-1])
+        return torch.cat([now, slow, known], dim=1)
+
+    def trunk(self, features: Tensor, offsets: Tensor) -> Tensor:
+        """[B, 5, F, N] and [B, blocks * width, N] -> [B, width, F / fold, N]."""
+        hidden = self.head(self.fold_bins(features)) + self.bin_bias
+        for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
+            hidden = block(hidden, offset[:, :, None])
+        return hidden
+
+    def fold_bins(self, features: Tensor) -> Tensor:
+        """[B, C, F, N] -> [B, C * fold, F / fold, N]: neighbouring bins become channels."""
+        folded = features.unflatten(2, (-1, self.fold))
+        return folded.transpose(2, 3).flatten(1, 2)
+
+    def unfold(self, folded: Tensor) -> Tensor:
+        """The inverse of `fold_bins`."""
+        return folded.unflatten(1, (-1, self.fold)).transpose(2, 3).flatten(2, 3)
+
+    def local_mean(self, values: Tensor) -> Tensor:
+        """Mean over `average_frames` on both sides, of those that exist: [B, C, N] -> [B, C, N]."""
+        size, padding = 2 * self.average_frames + 1, self.average_frames
+        return F.avg_pool1d(values, size, stride=1, padding=padding, count_include_pad=False)
+
+
+def local_average(values: Tensor) -> Tensor:
+    """Mean over 5 bins and 5 frames: [B, C, F, N] -> [B, C, F, N]."""
+    return F.avg_pool2d(values, 5, stride=1, padding=2)

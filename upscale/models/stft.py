@@ -1,0 +1,53 @@
+"""Short-time Fourier transform at half overlap as a pair of real tensors, and the mid/side rotation.
+
+The root of the Hann window is used on both ways, so that analysis followed by synthesis is the identity (Princen and
+Bradley, 1986). Frames are centred on multiples of the hop, counted from the first sample: a chunk that starts at a
+multiple of the hop sees the frames that the whole file sees.
+
+Shapes: B clips, C channels, T samples, F bins, N frames.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def mid_side(wav: Tensor) -> Tensor:
+    """Left/right to mid/side and back: [B, 2, ...] -> [B, 2, ...], orthonormal and its own inverse."""
+    first, second = wav[:, :1], wav[:, 1:]
+    return torch.cat([first + second, first - second], dim=1) * 0.5**0.5
+
+
+class HalfOverlapStft(nn.Module):
+    """`analyse` [B, C, T] -> real and imaginary part [B, C, F, N]; `synthesise` is its inverse for any T."""
+
+    window: Tensor
+
+    def __init__(self, window_size: int) -> None:
+        super().__init__()
+        self.window_size, self.hop = window_size, window_size // 2
+        self.register_buffer("window", torch.hann_window(window_size).sqrt(), persistent=False)
+
+    def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+        # One hop more than needed: the last sample lies under two windows, as every other one does.
+        padded = F.pad(wav, (0, -wav.shape[-1] % self.hop + self.hop))
+        spectrum = torch.stft(
+            padded.flatten(0, 1),
+            n_fft=self.window_size,
+            hop_length=self.hop,
+            window=self.window,
+            pad_mode="constant",
+            return_complex=True,
+        ).unflatten(0, wav.shape[:2])
+        return spectrum.real, spectrum.imag
+
+    def synthesise(self, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
+        spectrum = torch.complex(real, imaginary)
+        wav = torch.istft(
+            spectrum.flatten(0, 1),
+            n_fft=self.window_size,
+            hop_length=self.hop,
+            window=self.window,
+            length=(real.shape[-1] - 1) * self.hop,
+        )
+        return wav.unflatten(0, real.shape[:2])[..., :num_samples]
