@@ -76,7 +76,7 @@ class LastCheckpoint(Callback):
         self._saved_step = trainer.global_step
         if trainer.is_global_zero and self.path.exists():
             _replace_by_link(self.path, self.path.with_name(PREVIOUS_NAME))
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
 
 def _replace_by_link(source: Path, target: Path) -> None:

@@ -45,7 +45,7 @@ def fit(config: DictConfig) -> float | None:
     seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision(config.matmul_precision)
     module = build_module(config)
-    datamodule = build_datamodule(config, channels=module.net.channels)
+    datamodule = build_datamodule(config, channels=int(module.net.channels))  # type: ignore[arg-type]
     if not resume:
         load_weights(module.net, config)
     if config.compile:

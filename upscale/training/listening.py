@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from upscale.datamodule import Batch
+from upscale.metrics.spectral import spectrum_blocks
 
 DYNAMIC_RANGE_DB = 100.0
 
@@ -40,11 +41,9 @@ def spectrogram_figure(wavs: Mapping[str, Tensor], sample_rate: int = 44_100, ff
 
 def _levels(wav: Tensor, fft_size: int) -> np.ndarray:
     """`[C, T] -> [bins, frames]` in dB full scale."""
-    window = torch.hann_window(fft_size)
-    wav = wav.detach().float().cpu()
-    wav = torch.nn.functional.pad(wav, (0, max(0, fft_size - wav.shape[-1])))
-    spectrum = torch.stft(wav, fft_size, hop_length=fft_size // 4, window=window, return_complex=True) / window.sum()
-    return (10 * torch.log10(spectrum.abs().square().mean(dim=0) + 1e-12)).numpy()
+    blocks = spectrum_blocks(wav.detach().float().cpu(), fft_size, fft_size // 4)  # [C, frames, bins]
+    power = torch.cat([block.abs().square().mean(dim=0) for block in blocks])
+    return (10 * torch.log10(power + 1e-12)).T.numpy()
 
 
 class Listening(Callback):
