@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def prepare(
     `CodecSpec`) of degraded versions to store beside each clip. Broken files are named, counted and left out.
     Raises UserError for wrong settings, for lossy sources with `strict`, and when the disk is full.
     """
-    specs = tuple(CodecSpec(**spec) for spec in degrade)
+    specs = tuple(_spec(arguments) for arguments in degrade)
     cut = Cut(segment_seconds, min_seconds, silence_db)
     _check(channels, file_format, clips_per_shard, cut, val_share, test_share)
     found = find_tracks(sources, roots or {}, group, num_demo_songs, demo_seconds, seed)
@@ -122,6 +122,14 @@ def _check(
         raise UserError(f"min_seconds={cut.min_seconds} must lie between 0 and segment_seconds={cut.segment_seconds}")
     if min(val_share, test_share) < 0 or val_share + test_share >= 1:
         raise UserError(f"val_share={val_share} and test_share={test_share} leave nothing to train on")
+
+
+def _spec(arguments: Mapping[str, Any]) -> CodecSpec:
+    names = [field.name for field in fields(CodecSpec)]
+    unknown = sorted(set(arguments) - set(names))
+    if unknown:
+        raise UserError(f"degrade: '{unknown[0]}' is unknown; a version has {', '.join(names)}")
+    return CodecSpec(**arguments)
 
 
 def _label(track: Track) -> str:

@@ -1,0 +1,60 @@
+"""Songs that were once lossy are found; others are left in peace."""
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from upscale import audio
+from upscale.codec import CodecSpec, roundtrip
+from upscale.corpus.bandwidth import BandwidthMeter
+from upscale.corpus.demo import compose
+
+
+@pytest.fixture(scope="module")
+def song() -> np.ndarray:
+    return compose(seed=2, seconds=4.0)
+
+
+def cutoff(wav: np.ndarray, rate: int = 44_100) -> float | None:
+    meter = BandwidthMeter(rate)
+    for part in np.array_split(wav, 3, axis=1):
+        meter.add(part)
+    return meter.cutoff_hz()
+
+
+def to_16_bit(wav: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    steps = wav * 32_767 + rng.random(wav.shape) - rng.random(wav.shape)
+    return (np.rint(steps) / 32_767).astype(np.float32)
+
+
+@pytest.mark.parametrize(("bitrate", "low", "high"), [(64, 10e3, 12e3), (128, 15.5e3, 17.5e3), (256, 19e3, 20.2e3)])
+def test_mp3_is_found_at_its_low_pass(song, bitrate, low, high):
+    found = cutoff(to_16_bit(roundtrip(song, CodecSpec(bitrate=bitrate))))
+    assert found is not None and low <= found <= high
+
+
+def test_clean_music_is_not_suspected(song):
+    assert cutoff(song) is None
+    assert cutoff(to_16_bit(0.01 * song)) is None
+
+
+def test_a_gentle_roll_off_is_not_a_cliff(song):
+    sos = signal.butter(2, 6000, fs=44_100, output="sos")
+    assert cutoff(to_16_bit(signal.sosfilt(sos, song).astype(np.float32))) is None
+
+
+def test_another_sample_rate_is_no_reason(song):
+    assert cutoff(audio.resample(audio.resample(song, 44_100, 48_000), 48_000, 44_100)) is None
+    assert cutoff(audio.resample(song, 44_100, 96_000), rate=96_000) is None
+
+
+def test_a_low_sample_rate_is_a_cut_off(song):
+    assert cutoff(audio.resample(song, 44_100, 22_050), rate=22_050) == 11_025
+    narrow = audio.resample(audio.resample(song, 44_100, 32_000), 32_000, 44_100)
+    found = cutoff(to_16_bit(narrow))
+    assert found is not None and 14.5e3 < found < 16.2e3
+
+
+def test_silence_has_no_cut_off():
+    assert cutoff(np.zeros((2, 44_100), np.float32)) is None
