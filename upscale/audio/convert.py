@@ -1,19 +1,23 @@
-"""Sample rate, channel count and true peak. Everything takes and returns `[..., C, T]`, NumPy or Torch as given."""
+"""Sample rate, channel count and true peak. Everything takes and returns `[..., C, T]`, NumPy or Torch as given.
+
+PyTorch is imported at the first use, and NumPy arrays do without it where it is not installed (exported models).
+"""
 
 from math import gcd
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from scipy.signal import resample_poly
-from torchaudio.functional import resample as sinc_resample
 
 from upscale.errors import UserError
 
-Wav = TypeVar("Wav", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Wav = TypeVar("Wav", np.ndarray, "torch.Tensor")
 
 # torchaudio holds one filter per output phase: 44.1 kHz <-> 48 kHz needs 160 x 300 taps, 44,100 -> 44,101 Hz
-# would need gigabytes. Above this many taps SciPy's polyphase filter (one shared prototype) does the same job.
+# would need gigabytes. Above this many taps SciPy's polyphase form of the same filter does the same job.
 MAX_KERNEL_SIZE = 2**22
 FILTER_WIDTH = 64  # zero crossings a side; with the two values below what librosa calls "kaiser_best"
 ROLLOFF = 0.9475937167399596
@@ -24,24 +28,55 @@ def resample(wav: Wav, orig_rate: int, new_rate: int) -> Wav:
     """`[..., T]` -> `[..., ceil(T * new_rate / orig_rate)]`, without delay."""
     if orig_rate == new_rate:
         return wav
-    up, down = new_rate // gcd(orig_rate, new_rate), orig_rate // gcd(orig_rate, new_rate)
-    tensor = torch.from_numpy(np.ascontiguousarray(wav)) if isinstance(wav, np.ndarray) else wav
-    if tensor.shape[-1] == 0:
+    if wav.shape[-1] == 0:
         return wav
-    if up * (down + 2 * FILTER_WIDTH * max(1, down // up)) > MAX_KERNEL_SIZE:
-        filtered = resample_poly(tensor.detach().cpu().numpy(), up, down, axis=-1).astype(np.float32)
-        resampled = torch.from_numpy(filtered).to(tensor.device)
-    else:
-        resampled = sinc_resample(
-            tensor,
-            down,
-            up,
-            lowpass_filter_width=FILTER_WIDTH,
-            rolloff=ROLLOFF,
-            resampling_method="sinc_interp_kaiser",
-            beta=KAISER_BETA,
-        )
-    return resampled.numpy() if isinstance(wav, np.ndarray) else resampled
+    up, down = new_rate // gcd(orig_rate, new_rate), orig_rate // gcd(orig_rate, new_rate)
+    kernel_size = up * (down + 2 * FILTER_WIDTH * max(1, down // up))
+    if isinstance(wav, np.ndarray):
+        if kernel_size > MAX_KERNEL_SIZE or not _has_torch():
+            return _resample_polyphase(wav, up, down)
+        return _resample_sinc(_as_tensor(wav), up, down).numpy()
+    if kernel_size > MAX_KERNEL_SIZE:
+        return _as_tensor(_resample_polyphase(wav.detach().cpu().numpy(), up, down)).to(wav.device)
+    return _resample_sinc(wav, up, down)
+
+
+def _resample_sinc(wav: "torch.Tensor", up: int, down: int) -> "torch.Tensor":
+    from torchaudio.functional import resample as sinc_resample
+
+    return sinc_resample(
+        wav,
+        down,
+        up,
+        lowpass_filter_width=FILTER_WIDTH,
+        rolloff=ROLLOFF,
+        resampling_method="sinc_interp_kaiser",
+        beta=KAISER_BETA,
+    )
+
+
+def _resample_polyphase(wav: np.ndarray, up: int, down: int) -> np.ndarray:
+    """torchaudio's filter, as one prototype at `up` times the input's rate that all output phases share."""
+    base = min(up, down) * ROLLOFF / (up * down)  # zero crossings per tap
+    half = int(FILTER_WIDTH / base)
+    crossings = np.arange(-half, half + 1) * base
+    window = np.i0(KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (crossings / FILTER_WIDTH) ** 2))) / np.i0(KAISER_BETA)
+    taps = base * np.sinc(crossings) * window
+    return resample_poly(wav, up, down, axis=-1, window=taps.astype(wav.dtype)).astype(wav.dtype, copy=False)
+
+
+def _as_tensor(wav: np.ndarray) -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(wav))
+
+
+def _has_torch() -> bool:
+    try:
+        import torchaudio  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def to_channels(wav: Wav, channels: int) -> Wav:
@@ -62,10 +97,12 @@ def to_channels(wav: Wav, channels: int) -> Wav:
 
 def true_peak(wav: Wav) -> float:
     """The largest absolute value between and at the samples (4 times oversampled, ITU-R BS.1770), linear."""
-    tensor = torch.as_tensor(wav)
     block, context = 2**18, 2 * FILTER_WIDTH
     peak = 0.0
-    for start in range(0, tensor.shape[-1], block):
-        part = tensor[..., max(0, start - context) : start + block + context]
-        peak = max(peak, float(part.abs().max()), float(resample(part, 1, 4).abs().max()))
+    for start in range(0, wav.shape[-1], block):
+        first = min(start, context)
+        part = wav[..., start - first : start + block + context]
+        # Only the middle: where a part is cut off, its filter rings as it would not in the whole.
+        oversampled = resample(part, 1, 4)[..., 4 * first : 4 * (first + block)]
+        peak = max(peak, float(abs(part).max()), float(abs(oversampled).max()))
     return peak

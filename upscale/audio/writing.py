@@ -12,8 +12,14 @@ import soundfile
 
 from upscale.errors import UserError
 
-DEFAULT_SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
-SUBTYPES = {".wav": ("PCM_16", "PCM_24", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
+FORMATS = {".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF"}
+DEFAULT_SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24", ".aiff": "PCM_24", ".aif": "PCM_24"}
+SUBTYPES = {
+    ".wav": ("PCM_16", "PCM_24", "FLOAT"),
+    ".flac": ("PCM_16", "PCM_24"),
+    ".aiff": ("PCM_16", "PCM_24", "FLOAT"),
+    ".aif": ("PCM_16", "PCM_24", "FLOAT"),
+}
 BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 FULL_SCALE = {"PCM_16": 2**15, "PCM_24": 2**23}
 MAX_WAV_BYTES = 2**32 - 2**12  # a WAV header counts its bytes in 32 bits
@@ -47,7 +53,7 @@ class Writer:
         self.path = Path(path)
         suffix = self.path.suffix.lower()
         if suffix not in SUBTYPES:
-            raise UserError(f"{self.path}: can write .wav and .flac, not '{suffix}'")
+            raise UserError(f"{self.path}: can write .wav, .flac and .aiff, not '{suffix}'")
         self.subtype = subtype or DEFAULT_SUBTYPES[suffix]
         if self.subtype not in SUBTYPES[suffix]:
             raise UserError(
@@ -72,7 +78,7 @@ class Writer:
                 samplerate=self.sample_rate,
                 channels=self.channels,
                 subtype=self.subtype,
-                format=self.path.suffix[1:].upper(),
+                format=FORMATS[self.path.suffix.lower()],
             )
         except soundfile.LibsndfileError as error:
             self._discard()
