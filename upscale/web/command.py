@@ -1,6 +1,7 @@
 """`upscale web`: options in, a running page out."""
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,14 +40,14 @@ def serve(
     limits: Limits | None = None,
 ) -> None:
     """Serve the page; port 0 takes a free one. Needs the extra `web`."""
-    try:
-        from upscale.web.server import run_server
-    except ImportError as error:
-        raise UserError(f"the web page needs {error.name}: pip install 'upscalemp3[web]'") from error
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the web page needs gradio: pip install 'upscalemp3[web]'")
     from upscale.web.service import open_service
 
     service = open_service(limits or Limits(), list(models), device)
     try:
+        from upscale.web.server import run_server  # gradio takes seconds to import: mistakes show first
+
         run_server(service, host, port)
     finally:
         service.close()

@@ -8,7 +8,8 @@ from pathlib import Path
 from upscale import audio
 from upscale.errors import UserError
 from upscale.restore import Restorer
-from upscale.restore.files import restore_file
+from upscale.restore.examine import examine
+from upscale.restore.files import FileOptions, restore_file
 from upscale.web.pictures import draw_spectrograms
 from upscale.web.preview import write_preview
 
@@ -31,13 +32,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What the page needs to show. `louder_db`: after against before; the other two are the scale of the pictures."""
+    """What the page needs to show.
+
+    `already_good`: why the model had better left the file alone; `louder_db`: after against before; `bottom_db` and
+    `top_db`: the scale of the pictures.
+    """
 
     sample_rate: int
     channels: int
     num_samples: int
     codec: str
     bitrate: int | None
+    cutoff_hz: float | None
+    already_good: str | None
     louder_db: float
     bottom_db: float
     top_db: float
@@ -82,11 +89,13 @@ def _run(request: Request, report: Report) -> Result:
     seconds = num_samples / info.sample_rate
     report("Loading the model", 0.0)
     restorer = _load(request.model, request.device)
+    found = examine(source)
     report("Restoring", 0.0)
     done = restore_file(
         restorer,
         source,
         folder / RESTORED,
+        FileOptions(bitrate=found.effective_bitrate),
         progress=lambda done_seconds: report("Restoring", min(1.0, done_seconds / seconds)),
     )
     report("Drawing", 0.0)
@@ -97,8 +106,10 @@ def _run(request: Request, report: Report) -> Result:
         sample_rate=info.sample_rate,
         channels=info.channels,
         num_samples=length,
-        codec=info.codec,
-        bitrate=info.bitrate,
+        codec=found.codec,
+        bitrate=None if found.bitrate is None else round(found.bitrate),
+        cutoff_hz=found.cutoff_hz,
+        already_good=found.is_good(restorer.traits.bitrates),
         louder_db=louder_db,
         bottom_db=bottom,
         top_db=top,

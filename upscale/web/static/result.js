@@ -18,7 +18,7 @@ class Result extends HTMLElement {
     });
     this.engine.addEventListener("change", () => this.update());
     this.engine.addEventListener("problem", (event) => { this.note.textContent = event.detail; });
-    this.replaceChildren(this.transport(), this.strips(), this.footer());
+    this.replaceChildren(...this.advice(), this.transport(), this.strips(), this.footer());
     const blind = new Blind({base: this.base, about: this.about, position: () => this.engine.position / sample_rate,
       quiet: () => this.engine.pause()});
     this.blind = blind;
@@ -38,6 +38,13 @@ class Result extends HTMLElement {
 
   get seconds() { return this.about.num_samples / this.about.sample_rate; }
 
+  advice() {
+    const {already_good} = this.about;
+    if (!already_good) return [];
+    return [make("p", {class: "up-advice"}, `This file was already good (${already_good}): ` +
+      "the model was not made for it. Keep the restored one only if it sounds better to you.")];
+  }
+
   transport() {
     this.play = make("button", {class: "up-play", type: "button", onclick: () => this.toggle()});
     this.switches = SIDES.map((name, side) => make("button", {
@@ -54,8 +61,8 @@ class Result extends HTMLElement {
   }
 
   strips() {
-    const {sample_rate, codec, bitrate, model, bottom_db, top_db} = this.about;
-    const captions = [`${codec.toUpperCase()}${bitrate ? ` ${bitrate} kbit/s` : ""}`, `restored with ${model}`];
+    const {sample_rate, model, bottom_db, top_db} = this.about;
+    const captions = [describe(this.about), `restored with ${model}`];
     this.cursors = [];
     this.figures = SIDES.map((name, side) => {
       const cursor = make("b", {class: "up-cursor"});
@@ -120,6 +127,14 @@ class Result extends HTMLElement {
     if (this.engine.playing) this.moveCursor();
     this.frame = requestAnimationFrame(() => this.follow());
   }
+}
+
+/** "MP3, 128 kbit/s, ends at 16.0 kHz" */
+function describe({codec, bitrate, cutoff_hz}) {
+  const facts = [codec.toUpperCase()];
+  if (bitrate) facts.push(`${bitrate} kbit/s`);
+  if (cutoff_hz) facts.push(`ends at ${(cutoff_hz / 1000).toFixed(1)} kHz`);
+  return facts.join(", ");
 }
 
 /** Factors that turn the louder side down to the other: what is louder sounds better, whatever it is. */
