@@ -21,6 +21,7 @@ import soundfile
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
+TAIL = 4096  # samples of silence appended before encoding: at some lengths FFmpeg's decoder drops the last few
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320)
 FFMPEG = {str(bitrate): ["-b:a", f"{bitrate}k"] for bitrate in BITRATES}
 LAME = {  # what else people's files were made with
@@ -40,7 +41,8 @@ def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
     """Clean [T, 2] to degraded [T, 2], same length, lag 0 (the LAME tag in a real file makes FFmpeg trim both ends)."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         clean, coded = f"{folder}/clean.wav", f"{folder}/coded.mp3"
-        soundfile.write(clean, wav, SAMPLE_RATE, subtype="PCM_16")
+        padded = np.concatenate([wav, np.zeros((TAIL, 2), dtype=wav.dtype)])
+        soundfile.write(clean, padded, SAMPLE_RATE, subtype="PCM_16")
         if variant in FFMPEG:
             encode = [
                 "ffmpeg",
@@ -61,8 +63,8 @@ def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
         decode = ["ffmpeg", "-v", "error", "-threads", "1", "-i", coded, "-f", "f32le", "-ac", "2", "-"]
         decoded = subprocess.run(decode, check=True, stdout=subprocess.PIPE).stdout
     degraded = np.frombuffer(decoded, np.float32).reshape(-1, 2)
-    assert degraded.shape == wav.shape, (variant, degraded.shape, wav.shape)
-    return degraded
+    assert len(wav) <= len(degraded) <= len(padded), (variant, degraded.shape, wav.shape)
+    return degraded[: len(wav)]
 
 
 def store(path: Path, wav: np.ndarray, scale: float) -> None:

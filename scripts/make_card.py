@@ -1,0 +1,111 @@
+"""Write `card.md` of a released bundle from what its `model.yaml` says: `python scripts/make_card.py FOLDER`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PURPOSE = {
+    "fidelity": "Brings the waveform nearer to what it was before MP3. It removes coding noise and invents nothing: "
+    "what the encoder's low-pass took away stays away.",
+    "perceptual": "Brings the spectrum nearer to what it was before MP3: the filter of the `fidelity` model, then a "
+    "texture of predicted level above the low-pass and in the holes below it. What it adds is plausible, not true.",
+}
+LIMITS = {
+    "fidelity": "- Gains are small and real: a fraction of a decibel to a decibel. It does not bring back treble.\n"
+    "- At 192 kbit/s and above there is next to nothing to win, and it changes next to nothing.",
+    "perceptual": "- The texture is noise that was made smooth; it has no pitch and no attack finer than 46 ms. Bright "
+    "tonal sounds above the low-pass come back as hiss of the right loudness.\n"
+    "- The texture repeats every 0.74 s. It is shaped by the music, but a long quiet hiss might show it.\n"
+    "- Use `fidelity` where the result is to be processed or compared further.",
+}
+DATA = """| source | licence | what |
+|---|---|---|
+| LMMS demo projects, drums of hydrogen-drumkits | Artistic-2.0, CC-BY-SA-4.0, BSD-2, GPL-2+ | projects, full mixes |
+| Freedoom MIDI with FluidR3_GM and MuseScore_General_Full | BSD-3-Clause; soundfonts MIT | MIDI |
+| OpenTTD openmsx MIDI with the same soundfonts | GPL-2; soundfonts MIT | MIDI |
+| music21 corpus (Beethoven op. 18 no. 1, Mozart K. 155) | public-domain scores, BSD-3-Clause | MIDI |
+| pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks | BSD-2, LGPL-2, Zlib, GPL-2+ | tracker modules |
+| hydrogen-data demo songs | GPL-2+ | acoustic drum kit |
+| Sonic Pi loops | CC0-1.0 | loops |"""
+
+
+def write_card(folder: Path) -> None:
+    """`FOLDER/card.md`, from `FOLDER/model.yaml`; the folder's name says which text goes with it."""
+    description = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+    name, metrics = folder.name, description["metrics"]
+    training, songs = metrics["training"], sorted(metrics["si_sdr_improvement"])
+    told = "told the bitrate" if metrics["told_the_bitrate"] else "not told the bitrate"
+    text = f"""# {name}
+
+{PURPOSE[name]}
+
+Class `{description["class"]}`, 44.1 kHz stereo (mono goes in on both channels), any MP3 bitrate, told or not.
+
+## What it does, against doing nothing
+
+Means over {len(songs)} held-out songs ({", ".join(songs)}), the middle {metrics["seconds_per_song"]:g} s of each,
+encoded whole by LAME at a constant bitrate in joint stereo; the model was {told}.
+"Level put right" is the MP3 times the one
+factor that suits it best: LAME turns the level down, and undoing that is no restoration.
+
+{_table(metrics["held_out"])}
+
+SI-SDR won per song, in dB:
+
+{_songs(metrics["si_sdr_improvement"])}
+
+## How it was trained
+
+    {training["command"]}
+
+{training["steps"]} steps in {training["hours"]:g} h on {training["machine"]}; {training["songs"]} songs.
+{training["note"]}
+
+`scripts/render_music.py` renders the music, `scripts/degrade_music.py` encodes it, `scripts/train_released.py` trains,
+`scripts/release.py` measures and wrote this card; `make reproduce-model` runs them all. The seed fixes the clips that
+are drawn, not the result to the bit: training ends by the clock.
+
+## Data
+
+{DATA}
+
+None of it is a recording of a band or a voice. No audio is part of this repository; the weights are under its licence.
+
+## Limits
+
+{LIMITS[name]}
+- Trained and measured on rendered music, MP3 by LAME. Recordings with singing gain less; other encoders and AAC, Opus
+  or Vorbis were never shown to it.
+- Four held-out songs are few. Measure on your own music: `python evaluate.py`.
+"""
+    (folder / "card.md").write_text(text, encoding="utf-8")
+
+
+def _table(means: dict[int, dict[str, float]]) -> str:
+    visqol = any("restored_visqol" in row for row in means.values())
+    head = ["kbit/s", "SDR", "level put right", "restored", "SI-SDR", "restored", "won", "LSD", "restored"]
+    lines = [head + (["ViSQOL", "restored"] if visqol else [])]
+    lines.append(["---"] * len(lines[0]))
+    for bitrate, row in means.items():
+        won = row["restored_si_sdr"] - row["degraded_si_sdr"]
+        cells = [f"{bitrate}", *(f"{row[f'{system}_sdr']:.2f}" for system in ("degraded", "levelled", "restored"))]
+        cells += [f"{row['degraded_si_sdr']:.2f}", f"{row['restored_si_sdr']:.2f}", f"{won:+.2f}"]
+        cells += [f"{row['degraded_lsd']:.3f}", f"{row['restored_lsd']:.3f}"]
+        if visqol:
+            cells += [f"{row[key]:.2f}" if key in row else "" for key in ("degraded_visqol", "restored_visqol")]
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _songs(gains: dict[str, dict[int, Any]]) -> str:
+    bitrates = list(next(iter(gains.values())))
+    lines = [["song", *map(str, bitrates)], ["---"] * (1 + len(bitrates))]
+    lines += [[song, *(f"{gains[song][bitrate]:+.2f}" for bitrate in bitrates)] for song in sorted(gains)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        write_card(Path(folder))
