@@ -11,6 +11,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from upscale.errors import UserError
+from upscale.training.loop_state import count_resumed_epoch, settle
 from upscale.training.non_finite import NonFiniteLoss
 from upscale.training.resume import LAST_NAME, PREVIOUS_NAME
 
@@ -41,14 +42,15 @@ class LastCheckpoint(Callback):
     """Keeps `dirpath/last.ckpt` every `every_n_steps` steps, between epochs, at the end, and on an interruption.
 
     Between epochs means at the start of the next one: at the end of an epoch Lightning has yet to step the
-    learning-rate plateau, and a run resumed from there would miss that step. The one before stays as `previous.ckpt`,
-    for the day that a disk returns something else than was written.
+    learning-rate plateau. The one before stays as `previous.ckpt`, for the day that a disk returns something else
+    than was written.
     """
 
     def __init__(self, dirpath: str, every_n_steps: int) -> None:
         self.path = Path(dirpath) / LAST_NAME
         self.every_n_steps = every_n_steps
         self._saved_step = 0
+        self._saving = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -76,7 +78,19 @@ class LastCheckpoint(Callback):
         self._saved_step = trainer.global_step
         if trainer.is_global_zero and self.path.exists():
             _replace_by_link(self.path, self.path.with_name(PREVIOUS_NAME))
-        trainer.save_checkpoint(self.path, weights_only=False)
+        self._saving = True
+        try:
+            trainer.save_checkpoint(self.path, weights_only=False)
+        finally:
+            self._saving = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._saving:
+            settle(checkpoint["loops"], trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            count_resumed_epoch(trainer)
 
 
 def _replace_by_link(source: Path, target: Path) -> None:

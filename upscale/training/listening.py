@@ -79,7 +79,7 @@ class Listening(Callback):
         if trainer.sanity_checking or logger is None or not trainer.is_global_zero:
             return
         for clip in self._clips:
-            self._log(logger, name=clip["name"], wavs=clip["wavs"], step=trainer.global_step)
+            self._log(logger, name=clip["name"], wavs=clip["wavs"], step=trainer.global_step - 1)
         self._stored = True
 
     def _log(self, logger: TensorBoardLogger, name: str, wavs: dict[str, Tensor], step: int) -> None:

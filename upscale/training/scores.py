@@ -84,7 +84,8 @@ class HyperParameters(Callback):
         self.best = {f"best/{name}": metrics[name].item() for name in names if name in metrics}
         self.best_metrics = {name: value.item() for name, value in metrics.items() if name.startswith("val/")}
         for logger in trainer.loggers:
-            logger.log_hyperparams(self.parameters, self.best, step=trainer.global_step)
+            # Lightning numbers the batches from zero: a run that is resumed after this one drops what comes later
+            logger.log_hyperparams(self.parameters, self.best, step=trainer.global_step - 1)
 
     def _is_better(self, score: float, best: float) -> bool:
         return score < best if self.mode == "min" else score > best
