@@ -175,7 +175,7 @@ class _FFmpegSource:
             context.channels,
             num_samples,
             context.name.removesuffix("float"),
-            round(bitrate / 1000) if bitrate else None,
+            round(bitrate / 1000) if bitrate and context.codec.lossy else None,
         )
 
     def parts(self, start: int, num_samples: int | None) -> Iterator[np.ndarray]:

@@ -135,6 +135,8 @@ class Writer:
             logger.warning("%s: %d samples beyond full scale were clipped", self.path, self.num_clipped)
 
     def _finish(self) -> None:
+        if self.num_samples == 0 and self.path.suffix.lower() == ".flac":
+            raise UserError(f"{self.path}: a .flac file cannot be empty, and there are no samples; write .wav")
         try:
             self._file.close()
             if self._sink.error is not None:

@@ -7,6 +7,7 @@ import torch
 
 from upscale.audio import resample
 from upscale.codec.container import decode_file, encode_file
+from upscale.codec.gapless import with_true_length
 from upscale.codec.lame import decode_frames, encode_frames
 from upscale.codec.spec import SAMPLE_RATES, CodecSpec
 from upscale.codec.vorbis import decode_vorbis, encode_vorbis
@@ -39,16 +40,22 @@ def roundtrip(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> Wav:
 
 def _coded(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
     """Encoded and decoded, aligned at the start; the end may be longer than it was."""
-    if _is_fast(wav, spec):
-        return decode_frames(encode_frames(wav, spec, sample_rate), wav.shape[1])
+    if spec.codec == "mp3":
+        return _coded_mp3(wav, spec, sample_rate)
     if spec.codec == "vorbis":
         return decode_vorbis(encode_vorbis(wav, spec.bitrate, sample_rate))
     if spec.codec == "opus":
         decoded = decode_file(encode_file(resample(wav, sample_rate, OPUS_RATE), spec, OPUS_RATE))
         return resample(decoded, OPUS_RATE, sample_rate)
-    if spec.codec == "aac":
-        wav = np.pad(wav, ((0, 0), (0, AAC_PADDING)))
-    return decode_file(encode_file(wav, spec, sample_rate))
+    return decode_file(encode_file(np.pad(wav, ((0, 0), (0, AAC_PADDING))), spec, sample_rate))
+
+
+def _coded_mp3(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
+    """LAME by the fast way where it can: lameenc takes 16-bit integers and has no switch for plain stereo."""
+    plain_stereo = spec.stereo == "plain" and wav.shape[0] == 2
+    if plain_stereo or _exceeds_full_scale(wav):
+        return decode_file(encode_file(_from_cd(wav), spec, sample_rate))
+    return decode_frames(encode_frames(wav, spec, sample_rate), wav.shape[1])
 
 
 def encode(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> bytes:
@@ -62,7 +69,9 @@ def encode(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> bytes:
         return encode_vorbis(wav, spec.bitrate, sample_rate)
     if spec.codec == "opus":
         return encode_file(resample(wav, sample_rate, OPUS_RATE), spec, OPUS_RATE)
-    return encode_file(wav, spec, sample_rate)
+    if spec.codec == "aac":
+        return encode_file(wav, spec, sample_rate)
+    return with_true_length(encode_file(_from_cd(wav), spec, sample_rate), wav.shape[1])
 
 
 def _first_generation(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
@@ -71,10 +80,13 @@ def _first_generation(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.
     return roundtrip(padded, first, sample_rate)[:, spec.first_offset :]
 
 
-def _is_fast(wav: np.ndarray, spec: CodecSpec) -> bool:
-    """lameenc takes 16-bit integers and has no switch for plain stereo; FFmpeg takes floats beyond ±1 as well."""
-    plain_stereo = spec.stereo == "plain" and wav.shape[0] == 2
-    return spec.codec == "mp3" and not plain_stereo and float(np.abs(wav).max()) <= 1.0
+def _exceeds_full_scale(wav: np.ndarray) -> bool:
+    return float(np.abs(wav).max(initial=0.0)) > 1.0
+
+
+def _from_cd(wav: np.ndarray) -> np.ndarray:
+    """Rounded to 16 bits, unless it would be clipped."""
+    return wav if _exceeds_full_scale(wav) else np.clip(np.rint(wav * 32768), -32768, 32767) / 32768
 
 
 def _check(wav: np.ndarray, sample_rate: int) -> None:
