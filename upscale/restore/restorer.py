@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import yaml
 
 from upscale.errors import UserError
 from upscale.restore.backends import Backend, OnnxBackend, TorchBackend, Traits
@@ -117,6 +118,18 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if (RELEASED / name / "model.yaml").is_file():
         return RELEASED / name
     raise UserError(f"no model at {name}: {what_there_is()}")
+
+
+def trained_bitrates(model: str | os.PathLike[str] | None) -> tuple[int, ...]:
+    """What a model was trained on, in kbit/s; a bundle is not loaded for that."""
+    path = find_model(model)
+    if not path.is_dir():
+        return Restorer.load(path, device="cpu").traits.bitrates
+    try:
+        values = yaml.safe_load((path / "model.yaml").read_text(encoding="utf-8"))
+        return tuple(int(bitrate) for bitrate in values["bitrates"])
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is no model bundle: its model.yaml does not list bitrates") from error
 
 
 def what_there_is(root: Path | None = None) -> str:

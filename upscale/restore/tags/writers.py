@@ -1,9 +1,10 @@
-"""Tags and cover art into a restored file: FLAC (Vorbis comments, pictures) or WAV (an ID3 chunk)."""
+"""Tags and cover art into a restored file: FLAC (Vorbis comments, pictures), WAV or AIFF (an ID3 chunk)."""
 
 from pathlib import Path
 
 from mutagen import id3
 from mutagen._vorbis import VComment
+from mutagen.aiff import AIFF
 from mutagen.flac import FLAC
 from mutagen.wave import WAVE
 
@@ -13,10 +14,10 @@ from upscale.restore.tags.readers import read_tags
 
 
 def copy_tags(source: Path, target: Path) -> list[str]:
-    """Write to `target` (.flac or .wav) what `source` says about itself; returns what was lost, in words."""
+    """Write to `target` (.flac, .wav or .aiff) what `source` says about itself; returns what was lost, in words."""
     tags = read_tags(source)
     if tags.fields or tags.pictures:
-        (_write_flac if target.suffix.lower() == ".flac" else _write_wav)(tags, target)
+        (_write_flac if target.suffix.lower() == ".flac" else _write_id3)(tags, target)
     return tags.lost
 
 
@@ -31,8 +32,8 @@ def _write_flac(tags: Tags, target: Path) -> None:
     file.save()
 
 
-def _write_wav(tags: Tags, target: Path) -> None:
-    file = WAVE(target)
+def _write_id3(tags: Tags, target: Path) -> None:
+    file = WAVE(target) if target.suffix.lower() == ".wav" else AIFF(target)
     file.add_tags()
     assert file.tags is not None
     frames = {name: frame for frame, name in tag_names.ID3.items()}

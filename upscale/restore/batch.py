@@ -1,0 +1,161 @@
+"""Restoring many files: skip what is done or good, go on after a broken one, stop cleanly, report everything."""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import upscale
+from upscale.errors import UserError
+from upscale.restore.examine import Examination, examine
+from upscale.restore.files import FileOptions, FileResult, restore_file
+from upscale.restore.library import Job
+from upscale.restore.restorer import Restorer
+
+POLL_SECONDS = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """Raised inside a job when the whole run is being stopped."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: `restored`, `skipped` or `failed`, and why."""
+
+    job: Job
+    status: str
+    reason: str = ""
+    result: FileResult | None = None
+    examination: Examination | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """As it stands in the report."""
+        values: dict[str, Any] = {
+            "input": display(self.job.source),
+            "output": display(self.job.target),
+            "status": self.status,
+            "reason": self.reason,
+        }
+        if self.examination is not None:
+            found = self.examination
+            values |= {"codec": found.codec, "bitrate": found.bitrate, "cutoff_hz": found.cutoff_hz}
+        if self.result is not None:
+            values |= {name: value for name, value in asdict(self.result).items() if name != "output"}
+            values["seconds"] = self.result.num_samples / self.result.sample_rate
+        return values
+
+
+class Watcher:
+    """Hears of each file's progress; the command line shows bars with it. Called from the jobs' threads."""
+
+    def started(self, job: Job, seconds: float | None) -> None: ...
+
+    def advanced(self, job: Job, seconds: float) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How files are restored. `force` restores good files too, `overwrite` finished ones; `jobs` files at a time."""
+
+    restorer: Restorer
+    options: FileOptions = field(default_factory=FileOptions)
+    force: bool = False
+    overwrite: bool = False
+    jobs: int = 1
+    after: Callable[[Job], None] | None = None
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher | None = None) -> Generator[Outcome, None, None]:
+        """Outcomes as they come. Closing the iterator (Ctrl-C) stops the jobs; nothing half done is left."""
+        watcher, stop = watcher or Watcher(), threading.Event()
+        pool = ThreadPoolExecutor(self.jobs, initializer=_share_cores, initargs=(self.jobs,))
+        pending: set[Future[Outcome]] = {pool.submit(self._run_one, job, watcher, stop) for job in jobs}
+        try:
+            while pending:
+                # Short waits: a main thread that sleeps in one long wait does not hear Ctrl-C everywhere.
+                done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    outcome = future.result()
+                    watcher.finished(outcome)
+                    yield outcome
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run_one(self, job: Job, watcher: Watcher, stop: threading.Event) -> Outcome:
+        try:
+            return self._restore(job, watcher, stop)
+        except UserError as error:
+            return Outcome(job, "failed", _without_name(error, job))
+        except OSError as error:
+            return Outcome(job, "failed", error.strerror or str(error))
+        except Cancelled:
+            return Outcome(job, "failed", "interrupted")
+        except Exception as error:  # whatever is wrong with one file, the rest goes on
+            logger.debug("%s", job.source, exc_info=True)
+            return Outcome(job, "failed", f"{type(error).__name__}: {error}")
+
+    def _restore(self, job: Job, watcher: Watcher, stop: threading.Event) -> Outcome:
+        def progress(seconds: float) -> None:
+            if stop.is_set():
+                raise Cancelled
+            watcher.advanced(job, seconds)
+
+        if job.clash is not None:
+            return Outcome(job, "failed", f"would overwrite the output of {display(job.clash)}: restore it on its own")
+        if job.target.exists() and not self.overwrite:
+            return Outcome(job, "skipped", f"{display(job.target)} exists (--overwrite replaces it)")
+        found = examine(job.source)
+        good = None if self.force else found.is_good(self.restorer.traits.bitrates)
+        if good:
+            return Outcome(job, "skipped", f"already good: {good} (--force restores it anyway)", examination=found)
+        watcher.started(job, found.seconds)
+        options = replace(self.options, subtype=job.subtype, bitrate=self.options.bitrate or found.effective_bitrate)
+        result = restore_file(self.restorer, job.source, job.target, options, progress=progress)
+        if self.after is not None:
+            self.after(job)
+        return Outcome(job, "restored", result=result, examination=found)
+
+
+def write_report(path: Path, outcomes: Sequence[Outcome], restorer: Restorer, started: float) -> None:
+    """Everything that was done, as JSON; written in one piece."""
+    statuses = [outcome.status for outcome in outcomes]
+    report = {
+        "version": upscale.__version__,
+        "model": restorer.traits.name,
+        "device": restorer.backend.device,
+        "elapsed_seconds": round(time.monotonic() - started, 2),
+        **{status: statuses.count(status) for status in ("restored", "skipped", "failed")},
+        "files": [outcome.summary() for outcome in outcomes],
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def display(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _without_name(error: UserError, job: Job) -> str:
+    """The reason alone: errors begin with the file's name, which stands before them anyway."""
+    return str(error).removeprefix(f"{job.source}: ")
+
+
+def _share_cores(jobs: int) -> None:
+    """Each of several jobs gets its share of the cores; without PyTorch there is nothing to share."""
+    if "torch" in sys.modules and jobs > 1:
+        sys.modules["torch"].set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
