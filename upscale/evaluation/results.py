@@ -61,9 +61,12 @@ def read_csv(path: Path) -> list[Row]:
     """The rows as they were written, to the last bit."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [_row(values) for values in csv.DictReader(file)]
+            rows = [_row(values) for values in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a results.csv of evaluate.py ({error})") from error
+    if not rows:
+        raise UserError(f"{path} holds no results")
+    return rows
 
 
 def _row(values: dict[str, Any]) -> Row:

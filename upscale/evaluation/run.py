@@ -53,6 +53,8 @@ def evaluate_clips(
     write_degraded: Path | None = None,
 ) -> list[Row]:
     """A row per clip, codec setting and metric, in that order whatever `jobs` (processes) is."""
+    if jobs < 1:
+        raise UserError(f"jobs={jobs}: use 1 or more processes")
     system.check(clips, specs)
     plan = Plan(system, tuple(specs), tuple(metrics), write_degraded=write_degraded)
     products = np.sum(list(_map(partial(_level_products, plan), clips, jobs, "levels")), axis=0)

@@ -16,29 +16,36 @@ from upscale.evaluation.run import evaluate_clips
 from upscale.evaluation.scores import check_metrics
 from upscale.evaluation.statistics import Summary, summarise
 from upscale.evaluation.systems import System, make_system
-from upscale.evaluation.testset import Clip, load_test_set
+from upscale.evaluation.testset import load_test_set
 
 
 def evaluate(config: DictConfig) -> None:
     """Measure, print the table, and write results.csv, report.md and the pictures to `config.output`."""
     output = Path(config.output)
     if config.redraw is not None:
-        _redraw(Path(config.redraw), output, config)
-        return
-    metrics = _listed(config.metrics)
-    check_metrics(metrics)
-    clips = _test_set(config)
-    system = make_system(config.system, model=config.ckpt, root=config.root, device=config.device)
-    rows = evaluate_clips(
-        clips,
-        system,
-        codec_settings(config),
-        metrics,
-        jobs=config.jobs,
-        write_degraded=None if config.write_degraded is None else Path(config.write_degraded),
-    )
+        rows = read_csv(Path(config.redraw))
+        system = make_system(rows[0].system, model=rows[0].model, root=rows[0].model, device=config.device)
+    else:
+        system = make_system(config.system, model=config.ckpt, root=config.root, device=config.device)
+        rows = _measure(system, config)
     write_csv(rows, output / "results.csv")
-    _present(rows, system, output, config)
+    summaries = summarise(rows, seed=config.seed)
+    print_table(summaries, rows)
+    if config.json is not None:
+        write_json(summaries, rows, seed=config.seed, path=Path(config.json))
+    pictures = _pictures(summaries, rows, system, output, config) if config.pictures else []
+    write_report(summaries, rows, [path.name for path in pictures], output / "report.md")
+    Console().print(f"results.csv, report.md{' and pictures' if pictures else ''} are in {output}", soft_wrap=True)
+
+
+def _measure(system: System, config: DictConfig) -> list[Row]:
+    metrics, specs = _listed(config.metrics), codec_settings(config)
+    check_metrics(metrics)
+    clips = load_test_set(
+        Path(config.data), split=config.split, excerpt_seconds=config.excerpt_seconds, max_songs=config.max_songs
+    )
+    degraded = None if config.write_degraded is None else Path(config.write_degraded)
+    return evaluate_clips(clips, system, specs, metrics, jobs=config.jobs, write_degraded=degraded)
 
 
 def codec_settings(config: DictConfig) -> list[CodecSpec]:
@@ -55,29 +62,6 @@ def codec_settings(config: DictConfig) -> list[CodecSpec]:
 def _listed(value: Any) -> list[Any]:
     """`metrics=lsd` means `metrics=[lsd]`."""
     return list(value) if OmegaConf.is_list(value) else [value]
-
-
-def _test_set(config: DictConfig) -> list[Clip]:
-    return load_test_set(
-        Path(config.data), split=config.split, excerpt_seconds=config.excerpt_seconds, max_songs=config.max_songs
-    )
-
-
-def _redraw(results: Path, output: Path, config: DictConfig) -> None:
-    """The table, report and pictures of an earlier evaluation, from its results.csv alone."""
-    rows = read_csv(results)
-    model = rows[0].model
-    _present(rows, make_system(rows[0].system, model=model, root=model, device=config.device), output, config)
-
-
-def _present(rows: Sequence[Row], system: System, output: Path, config: DictConfig) -> None:
-    summaries = summarise(rows, seed=config.seed)
-    print_table(summaries, rows)
-    if config.json is not None:
-        write_json(summaries, rows, seed=config.seed, path=Path(config.json))
-    pictures = _pictures(summaries, rows, system, output, config) if config.pictures else []
-    write_report(summaries, rows, [path.name for path in pictures], output / "report.md")
-    Console().print(f"results.csv, report.md{' and pictures' if pictures else ''} are in {output}", soft_wrap=True)
 
 
 def _pictures(

@@ -1,0 +1,178 @@
+"""The whole evaluation: what must be exact, what must be marked, what must be refused."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from upscale.audio import read, write
+from upscale.codec import CodecSpec, roundtrip
+from upscale.errors import UserError
+from upscale.evaluation.scores import METRICS
+from upscale.metrics import sdr
+from upscale.models import WaveletUNet
+from upscale.restore.bundle import save_bundle
+
+Run = Callable[..., Any]
+RATE = 44_100
+BEST = {"si_sdr": 200, "sdr": 200, "error_below": -200, "error_above": -200}
+
+
+def without_system(rows: list[Any]) -> list[Any]:
+    return [replace(row, system="", model="") for row in rows]
+
+
+def figures(rows: list[Any]) -> dict[Any, tuple[float, ...]]:
+    return {(r.clip, r.bitrate, r.metric): (r.do_nothing, r.level, r.restored, r.improvement) for r in rows}
+
+
+def test_doing_nothing(run: Run, songs: Path):
+    result = run(system="identity", data=str(songs))
+    assert len(result.rows) == 3 * 2 * 7, "a row per song, bitrate and metric"
+    assert {row.song for row in result.rows} == {"one", "album/two", "album/three (live) [x=1]"}
+    assert all(row.restored == row.do_nothing and row.improvement == 0 for row in result.rows)
+    assert all(line["share_better"] == 0 and line["verdict"] == "" for line in result.table["table"])
+
+
+def test_rows_hold_what_the_metrics_say(run: Run, songs: Path):
+    rows = run(system="identity", data=str(songs), metrics="sdr", bitrates=64).rows
+    clean, _ = read(songs / "one.wav")
+    degraded = roundtrip(clean, CodecSpec(bitrate=64), RATE)
+    (row,) = [row for row in rows if row.song == "one"]
+    assert row.do_nothing == sdr(clean, degraded)
+    assert 9_000 < row.cutoff_hz < 13_000
+    assert 0.2 < row.level_gain_db < 1, "LAME scales down by 0.45 dB"
+    assert row.level > row.do_nothing
+
+
+def test_level_gain_is_the_best_one_for_the_whole_test_set(run: Run, songs: Path):
+    rows = run(system="identity", data=str(songs), metrics="sdr", bitrates=128).rows
+    gain = 10 ** (rows[0].level_gain_db / 20)
+    assert len({row.level_gain_db for row in rows}) == 1
+    pairs = []
+    for row in rows:
+        clean, _ = row.source.load()
+        pairs.append((clean, roundtrip(clean, row.spec, RATE)))
+    errors = [sum(float(((c - g * gain * d) ** 2).sum()) for c, d in pairs) for g in (0.99, 1.0, 1.01)]
+    assert errors[1] < errors[0] and errors[1] < errors[2]
+
+
+def test_degraded_folder_is_exactly_doing_nothing(run: Run, songs: Path, tmp_path: Path):
+    nothing = run(system="identity", data=str(songs), write_degraded=str(tmp_path / "degraded"))
+    folder = run(system="folder", root=str(tmp_path / "degraded"), data=str(songs))
+    assert without_system(folder.rows) == without_system(nothing.rows)
+    assert folder.table["table"] == nothing.table["table"]
+
+
+def test_clean_folder_has_the_best_values(run: Run, songs: Path):
+    result = run(system="folder", root=str(songs), data=str(songs))
+    assert all(row.restored == BEST.get(row.metric, 0) for row in result.rows)
+    assert all(line["share_better"] == 1 for line in result.table["table"])
+
+
+def test_excerpts_of_whole_files(run: Run, songs: Path):
+    """Outputs as long as the song are cut like the song."""
+    result = run(system="folder", root=str(songs), data=str(songs), excerpt_seconds=0.25)
+    assert all(row.restored == BEST.get(row.metric, 0) for row in result.rows)
+    assert {(row.start, row.num_samples) for row in result.rows} == {((RATE - 11_025) // 2, 11_025)}
+
+
+PLAIN = {"system": "identity", "metrics": ["si_sdr", "lsd"], "bitrates": [64]}
+
+
+def test_repeats(run: Run, songs: Path):
+    first, again = (run(**PLAIN, data=str(songs)) for _ in range(2))
+    assert first.rows == again.rows and first.table == again.table
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(run: Run, songs: Path):
+    single, parallel = (run(**PLAIN, data=str(songs), jobs=jobs) for jobs in (1, 2))
+    assert [row.clip for row in parallel.rows] == [row.clip for row in single.rows]
+    for key, values in figures(parallel.rows).items():
+        assert values == pytest.approx(figures(single.rows)[key], abs=1e-6)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    arguments = {"channels": 2, "num_layers": 1, "num_filters": 4, "kernel_size": 3, "wavelet": "db2"}
+    return save_bundle(tmp_path / "bundle", WaveletUNet(**arguments), arguments=arguments)
+
+
+def test_a_bundle(run: Run, songs: Path, bundle: Path):
+    """An untrained residual network returns its input: nothing gained, nothing lost."""
+    result = run(ckpt=str(bundle), data=str(songs), metrics=["sdr"])
+    assert result.table["model"] == str(bundle)
+    assert all(abs(row.improvement) < 1e-3 for row in result.rows)
+
+
+def test_a_regression_is_marked(run: Run, songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for path in songs.rglob("*.wav"):
+        target = tmp_path / "louder" / path.relative_to(songs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, 3 * read(path)[0], RATE, subtype="FLOAT")
+    result = run(system="folder", root=str(tmp_path / "louder"), data=str(songs), metrics=["sdr", "si_sdr"])
+    verdicts = {(line["metric"], line["verdict"]) for line in result.table["table"]}
+    assert verdicts == {("sdr", "worse than nothing"), ("si_sdr", "")}
+    for text in (capsys.readouterr().out, (result.folder / "report.md").read_text()):
+        assert text.count("▼ worse than nothing") == 2 and "2 of 4 lines are worse than doing nothing" in text
+
+
+def test_silence_is_left_out_and_said(run: Run, songs: Path, tmp_path: Path):
+    data = tmp_path / "with_silence"
+    for name, wav in {"music": read(songs / "one.wav")[0], "silence": np.zeros((2, RATE), np.float32)}.items():
+        data.mkdir(exist_ok=True)
+        write(data / f"{name}.wav", wav, RATE, subtype="FLOAT")
+    result = run(system="folder", root=str(data), data=str(data), bitrates=[128])
+    silent = {row.metric: row.restored for row in result.rows if row.song == "silence"}
+    assert silent.pop("lsd") == 0 and all(math.isnan(value) for value in silent.values())
+    lines = {line["metric"]: line for line in result.table["table"]}
+    assert (lines["sdr"]["num_songs"], lines["sdr"]["num_undefined"]) == (1, 1)
+    assert lines["lsd"]["num_songs"] == 2
+    assert "Without a value in some metric (silent, or too short for it): silence." in result.table["notes"]
+
+
+def test_clips_shorter_than_a_window(run: Run, tmp_path: Path, songs: Path):
+    (tmp_path / "short").mkdir()
+    write(tmp_path / "short" / "tiny.wav", read(songs / "one.wav", num_samples=500)[0], RATE)
+    result = run(system="identity", data=str(tmp_path / "short"), bitrates=[128])
+    assert len(result.rows) == len({row.metric for row in result.rows}) == 7
+    assert all(math.isfinite(row.do_nothing) for row in result.rows if row.metric != "error_above")
+
+
+def test_other_codecs(run: Run, songs: Path):
+    result = run(system="identity", data=str(songs), codec=["mp3", "opus"], bitrates=[64], metrics=["sdr"], max_songs=1)
+    assert [(row.codec, row.bitrate, row.song) for row in result.rows] == [
+        ("mp3", 64, "album/three (live) [x=1]"),
+        ("opus", 64, "album/three (live) [x=1]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "nowhere"}, "data=nowhere is no folder"),
+        ({"metrics": ["sdr", "pesq"]}, "pesq.*choose from si_sdr"),
+        ({"metrics": []}, "choose from"),
+        ({"bitrates": [24]}, "24 kbit/s"),
+        ({"bitrates": []}, "name one each"),
+        ({"system": "folder"}, "root=FOLDER"),
+        ({"system": "magic"}, "use model, folder or identity"),
+        ({"system": "folder", "root": "nowhere"}, "root=nowhere is not a folder"),
+        ({"jobs": 0}, "jobs=0"),
+        ({"redraw": "nowhere.csv"}, "nowhere.csv"),
+    ],
+)
+def test_mistakes(run: Run, songs: Path, settings: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        run(**{"system": "identity", "data": str(songs), **settings})
+
+
+def test_every_metric_says_what_is_better():
+    higher, lower, zero = (METRICS[name].improvement for name in ("sdr", "lsd", "level_difference"))
+    assert higher(12, 10) == lower(10, 12) == zero(-1, -3) == zero(1, -3) == 2
+    assert zero(3, 1) == -2
