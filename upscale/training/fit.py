@@ -104,8 +104,8 @@ def build_trainer(config: DictConfig, purge_step: int | None = None) -> Trainer:
 
 
 def load_weights(net: nn.Module, config: DictConfig) -> None:
-    """Start from the weights of `config.ckpt`, a checkpoint or a bundle; null starts fresh."""
-    if OmegaConf.is_missing(config, "ckpt"):
+    """Start from the weights of `config.ckpt`, a checkpoint or a bundle; null starts fresh, "" asks for one."""
+    if config.ckpt == "":
         raise UserError(f"this experiment starts from trained weights: add ckpt=PATH{_known_checkpoints()}")
     if config.ckpt is None:
         return
