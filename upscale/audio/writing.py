@@ -1,4 +1,4 @@
-"""Writing WAV and FLAC, atomically: a file is there whole or not at all."""
+"""Writing WAV, FLAC and AIFF, atomically: a file is there whole or not at all."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ SUBTYPES = {
 }
 BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 FULL_SCALE = {"PCM_16": 2**15, "PCM_24": 2**23}
-MAX_WAV_BYTES = 2**32 - 2**12  # a WAV header counts its bytes in 32 bits
+MAX_BYTES = 2**32 - 2**12  # WAV and AIFF headers count their bytes in 32 bits
 BLOCK_SAMPLES = 2**18
 SFC_SET_ADD_PEAK_CHUNK = 0x1050
 
@@ -30,15 +30,15 @@ logger = logging.getLogger(__name__)
 
 
 def write(path: str | Path, wav: np.ndarray, sample_rate: int, subtype: str | None = None, seed: int = 0) -> None:
-    """Write `wav` `[C, T]` as WAV or FLAC, by the suffix of `path`. See `Writer`."""
+    """Write `wav` `[C, T]` as WAV, FLAC or AIFF, by the suffix of `path`. See `Writer`."""
     with Writer(path, sample_rate, wav.shape[0], subtype=subtype, seed=seed) as writer:
         writer.write(wav)
 
 
 class Writer:
-    """Writes blocks `[C, T]` to a WAV or FLAC file that appears under its name when the `with` block ends well.
+    """Writes blocks `[C, T]` to a WAV, FLAC or AIFF file that appears under its name when the `with` block ends well.
 
-    `subtype` is `PCM_16`, `PCM_24` or (WAV only) `FLOAT`; left out, WAV gets `FLOAT` and FLAC `PCM_24`.
+    `subtype` is `PCM_16`, `PCM_24` or (not FLAC) `FLOAT`; left out, WAV gets `FLOAT` and the others `PCM_24`.
     At 16 bit, triangular dither of ±1 step is added: the same for the same `seed`, however the blocks are cut.
     Integer formats end at full scale: samples beyond it are clipped, counted in `num_clipped` and warned about;
     `FLOAT` keeps them. The same samples give the same bytes.
@@ -101,8 +101,8 @@ class Writer:
             raise ValueError(f"{self.path}: refusing to write samples that are not finite numbers")
         self.num_samples += len(samples)
         num_bytes = self.num_samples * self.channels * BYTES[self.subtype]
-        if self.path.suffix.lower() == ".wav" and num_bytes > MAX_WAV_BYTES:
-            raise UserError(f"{self.path}: longer than a WAV file can be (4 GiB); write .flac instead")
+        if self.path.suffix.lower() != ".flac" and num_bytes > MAX_BYTES:
+            raise UserError(f"{self.path}: longer than such a file can be (4 GiB); write .flac instead")
         try:
             self._file.write(self._encoded(samples))
         except (AssertionError, soundfile.LibsndfileError) as error:  # AssertionError: wrote fewer than asked
