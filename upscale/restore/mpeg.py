@@ -85,14 +85,16 @@ def read_mpeg(path: Path) -> MpegInfo | None:
     first = parse_header(data[start : start + 4])
     assert first is not None
     header, lame = _read_tag(data[start : start + first.size], first)
-    bitrates = _count_bitrates(data, start + first.size if header else start)
+    music = start + first.size if header else start
+    bitrates = _count_bitrates(data, music)
     num_frames = sum(bitrates.values())
     mean = sum(bitrate * count for bitrate, count in bitrates.items()) / max(1, num_frames)
     method = (lame.method if lame else None) or ("CBR" if len(bitrates) <= 1 else "VBR")
     return MpegInfo(
         layer=first.layer,
         sample_rate=first.sample_rate,
-        mode=first.mode,
+        # The frame of a header is plain stereo even where the music is not.
+        mode=(parse_header(data[music : music + 4]) or first).mode,
         bitrate=mean or first.bitrate,
         method=method,
         num_frames=num_frames,

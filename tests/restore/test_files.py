@@ -1,0 +1,180 @@
+"""One file in, one file out: length, level, peaks, tags, time; nothing half done; memory that does not grow."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from mp3s import RATE, by_ffmpeg, by_lame, music, save
+
+from upscale import audio
+from upscale.errors import UserError
+from upscale.restore import Restorer
+from upscale.restore.background import ahead
+from upscale.restore.files import FileOptions, restore_file
+
+WAV = music()
+# Bytes of an MP3, by name: encoders, modes, and what happens to files in the wild.
+MP3S = {
+    "ffmpeg cbr joint": lambda: by_ffmpeg(WAV),
+    "ffmpeg cbr plain stereo": lambda: by_ffmpeg(WAV, joint=False, bitrate=192),
+    "ffmpeg mono": lambda: by_ffmpeg(WAV[:1], bitrate=64),
+    "ffmpeg without LAME tag": lambda: by_ffmpeg(WAV, xing=False),
+    "ffmpeg 48 kHz": lambda: by_ffmpeg(music(sample_rate=48_000), sample_rate=48_000),
+    "lame cbr": lambda: by_lame(WAV),
+    "lame vbr": lambda: by_lame(WAV, mode="vbr", bitrate=2),
+    "lame abr": lambda: by_lame(WAV, mode="abr", bitrate=150),
+    "lame mono 22 kHz": lambda: by_lame(music(channels=1, sample_rate=22_050), bitrate=48, sample_rate=22_050),
+    "leading garbage": lambda: bytes(range(256)) * 9 + by_lame(WAV),
+    "truncated": lambda: by_ffmpeg(WAV)[:-5_000],
+    "torn inside": lambda: by_lame(WAV)[:9_000] + b"\x00" * 3_000 + by_lame(WAV)[12_000:],
+}
+
+
+@pytest.fixture
+def unchanged(identity) -> Restorer:
+    return Restorer.from_module(identity(channels=2), device="cpu")
+
+
+@pytest.mark.parametrize("name", MP3S)
+def test_identity_gives_back_every_mp3(unchanged, tmp_path, name):
+    source = save(tmp_path / "song.mp3", MP3S[name]())
+    decoded, sample_rate = audio.read(source)
+    result = restore_file(unchanged, source, tmp_path / "out.wav", FileOptions(ceiling_db=20))
+    restored, restored_rate = audio.read(tmp_path / "out.wav")
+    assert (restored_rate, result.num_samples) == (sample_rate, decoded.shape[1])
+    assert decoded.shape[1] > 1.5 * sample_rate
+    np.testing.assert_allclose(restored, decoded, atol=1e-6)
+
+
+def test_equals_restoring_in_memory(halver, tmp_path):
+    restorer = Restorer.from_module(halver(channels=2, level=0.01), device="cpu")
+    source = save(tmp_path / "song.mp3", by_lame(music(seconds=9.0)))
+    decoded, rate = audio.read(source)
+    restore_file(restorer, source, tmp_path / "out.wav", FileOptions(match_level=True, ceiling_db=20, bitrate=128))
+    np.testing.assert_allclose(audio.read(tmp_path / "out.wav")[0], restorer(decoded, rate, bitrate=128), atol=1e-6)
+
+
+def test_level_of_the_input_is_kept_unless_asked(halver, tmp_path):
+    restorer = Restorer.from_module(halver(channels=2, level=0.8), device="cpu")
+    audio.write(tmp_path / "in.wav", WAV, RATE)
+    kept = restore_file(restorer, tmp_path / "in.wav", tmp_path / "kept.flac", FileOptions(ceiling_db=0))
+    restored, _ = audio.read(tmp_path / "kept.flac")
+    assert np.square(restored).mean() == pytest.approx(np.square(WAV).mean(), rel=1e-4)
+    matched = restore_file(
+        restorer, tmp_path / "in.wav", tmp_path / "matched.flac", FileOptions(match_level=True, ceiling_db=0)
+    )
+    assert matched.gain_db == 0 and kept.gain_db < -1
+
+
+@pytest.mark.parametrize("ceiling_db", [-0.1, -3.0])
+@pytest.mark.parametrize("name", ["out.flac", "out.wav"])
+def test_true_peak_stays_below_the_ceiling(unchanged, tmp_path, ceiling_db, name):
+    # A quarter of the sample rate, sampled beside its crests: true peak 3 dB above every sample.
+    phase = np.pi / 2 * np.arange(RATE) + np.pi / 4
+    audio.write(tmp_path / "in.wav", np.stack([np.sin(phase)] * 2).astype(np.float32) * 1.3, RATE, "FLOAT")
+    result = restore_file(unchanged, tmp_path / "in.wav", tmp_path / name, FileOptions(ceiling_db=ceiling_db))
+    restored, _ = audio.read(tmp_path / name)
+    measured = 20 * np.log10(audio.true_peak(restored))
+    assert measured == pytest.approx(ceiling_db, abs=0.01) and result.true_peak_db == pytest.approx(ceiling_db)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_full_scale_never_clips(unchanged, tmp_path, subtype, caplog):
+    square = np.sign(np.sin(2 * np.pi * 100 * np.arange(RATE) / RATE) + 1e-9).astype(np.float32)
+    audio.write(tmp_path / "in.wav", square[None], RATE, "FLOAT")
+    restore_file(unchanged, tmp_path / "in.wav", tmp_path / "out.flac", FileOptions(subtype=subtype))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_channels_survive(unchanged, tmp_path, channels):
+    wav = music(channels=channels)
+    audio.write(tmp_path / "in.wav", wav, RATE)
+    restore_file(unchanged, tmp_path / "in.wav", tmp_path / "out.flac")
+    np.testing.assert_allclose(audio.read(tmp_path / "out.flac")[0], wav, atol=2**-22)
+
+
+def test_file_time_survives(unchanged, tmp_path):
+    source = save(tmp_path / "song.mp3", by_lame(WAV))
+    os.utime(source, (1e9, 1.1e9))
+    restore_file(unchanged, source, tmp_path / "deep/er/out.flac")
+    assert (tmp_path / "deep/er/out.flac").stat().st_mtime == 1.1e9
+
+
+def test_failure_leaves_nothing_and_keeps_what_was_there(unchanged, tmp_path):
+    source = save(tmp_path / "in/song.mp3", by_lame(music(seconds=9.0)))
+    target = save(tmp_path / "out.flac", b"older")
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        restore_file(unchanged, source, target, progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.flac"]
+    assert target.read_bytes() == b"older" and threading.active_count() == before
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"no music at all" * 99, "cannot be read"), (b"", "cannot be read")])
+def test_what_is_no_audio_is_named(unchanged, tmp_path, data, reason):
+    source = save(tmp_path / "song.mp3", data)
+    with pytest.raises(UserError, match=reason):
+        restore_file(unchanged, source, tmp_path / "out.flac")
+    assert [path.name for path in tmp_path.iterdir()] == ["song.mp3"]
+
+
+def test_input_is_never_overwritten(unchanged, tmp_path):
+    audio.write(tmp_path / "song.wav", WAV, RATE)
+    (tmp_path / "link.wav").hardlink_to(tmp_path / "song.wav")
+    with pytest.raises(UserError, match="is the input itself"):
+        restore_file(unchanged, tmp_path / "song.wav", tmp_path / "link.wav")
+
+
+def test_ahead_overlaps_and_ends():
+    """The producer works while the consumer holds an item, is bounded, and its error arrives."""
+    made: list[int] = []
+
+    def produce():
+        for number in range(100):
+            made.append(number)
+            yield number
+        raise ValueError("at the end")
+
+    items = ahead(produce(), depth=2)
+    assert next(items) == 0
+    waited = threading.Event()
+    for _ in range(50):
+        if len(made) >= 3:
+            break
+        waited.wait(0.02)
+    assert 3 <= len(made) <= 5
+    with pytest.raises(ValueError, match="at the end"):
+        list(items)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_length(tmp_path):
+    """A quarter of an hour takes no more memory than a minute, within 60 MiB."""
+    import subprocess
+    import sys
+
+    script = (
+        "import sys, resource, torch\n"
+        "from upscale.restore import Restorer\n"
+        "from upscale.restore.files import restore_file\n"
+        "class Same(torch.nn.Module):\n"
+        "    channels, context, stride, sample_rate = 2, 0, 1, 44100\n"
+        "    def forward(self, wav, bitrate=None): return wav * 0.9\n"
+        "restore_file(Restorer.from_module(Same(), device='cpu'), sys.argv[1], sys.argv[2])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    used = []
+    for minutes in (1, 15):
+        source = tmp_path / f"{minutes}.flac"
+        with audio.Writer(source, RATE, 2, subtype="PCM_16") as writer:
+            for _ in range(minutes * 30):
+                writer.write(WAV)
+        command = [sys.executable, "-c", script, str(source), str(tmp_path / "out.flac")]
+        used.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert used[1] - used[0] < 60, used
