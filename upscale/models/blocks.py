@@ -10,37 +10,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.models.kernels import norm_gelu, same_conv
+
 NORM_EPS = 1e-3  # Keras' default, which the original trained with
 
 
 class Conv(nn.Conv1d):
     """Convolution over time of [B, T, C], the length kept: Keras' 'same', (k-1)//2 zeros before and k//2 after."""
 
+    bias: nn.Parameter
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel_size)
-        self.before, self.after = (kernel_size - 1) // 2, kernel_size // 2
+        # [O, C, K] in shape, [O, K, C] in memory: what kernels for channels-last images want.
+        self.weight.data = self.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
     def reset_parameters(self) -> None:
         nn.init.xavier_uniform_(self.weight)
-        assert self.bias is not None
         nn.init.zeros_(self.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
         if self.kernel_size[0] == 1:
             return F.linear(frames, self.weight[..., 0], self.bias)
-        padded = F.pad(frames, (0, 0, self.before, self.after))
-        image = padded.transpose(1, 2).unsqueeze(2)
-        return F.conv2d(image, self.weight.unsqueeze(2), self.bias).squeeze(2).transpose(1, 2)
+        return same_conv(frames, self.weight, self.bias)
 
 
-def tanh_gelu(frames: Tensor) -> Tensor:
-    return F.gelu(frames, approximate="tanh")
+def normalize_and_gelu(frames: Tensor, norm: nn.LayerNorm) -> Tensor:
+    return norm_gelu(frames, norm.weight, norm.bias, norm.eps)
 
 
 class ConvNormGelu(nn.Module):
     """[B, T, in_channels] -> [B, T, out_channels]: convolution, LayerNorm over channels, GELU (tanh form)."""
 
-    gelu: Callable[[Tensor], Tensor] = staticmethod(tanh_gelu)
+    activate: Callable[[Tensor, nn.LayerNorm], Tensor] = staticmethod(normalize_and_gelu)
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
         super().__init__()
@@ -48,7 +50,7 @@ class ConvNormGelu(nn.Module):
         self.norm = nn.LayerNorm(out_channels, eps=NORM_EPS)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.gelu(self.norm(self.conv(frames)))
+        return self.activate(self.conv(frames), self.norm)
 
 
 class Gate(nn.Module):
@@ -65,7 +67,7 @@ class Gate(nn.Module):
 class BandProcess(nn.Module):
     """Approx and detail, the two halves of the channels, each filtered and gated alone, then mixed.
 
-    Of an odd number of channels detail has one more going in, and both have the same coming out.
+    Of an odd number of channels detail has one more going in, and both have as many coming out.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
@@ -75,9 +77,7 @@ class BandProcess(nn.Module):
         self.detail = nn.Sequential(ConvNormGelu(in_channels - half, half, kernel_size), Gate(half))
         self.merge = ConvNormGelu(2 * half, out_channels)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        half = frames.shape[-1] // 2
-        approx, detail = frames[..., :half], frames[..., half:]
+    def forward(self, approx: Tensor, detail: Tensor) -> Tensor:
         return self.merge(torch.cat([self.approx(approx), self.detail(detail)], dim=-1))
 
 

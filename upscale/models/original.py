@@ -21,21 +21,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, tanh_gelu
-from upscale.models.wavelet_unet import receptive_field
+from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
+from upscale.models.kernels import CUBIC
+from upscale.models.wavelet import analyse, synthesise
+from upscale.models.wavelet_unet import halves, receptive_field
 
 GELU_SCALE = float(np.sqrt(np.float32(2 / math.pi)))
 
 
-def original_gelu(frames: Tensor) -> Tensor:
+def original_activation(frames: Tensor, norm: nn.LayerNorm) -> Tensor:
     """GELU with the original's sqrt(2 / pi), which is rounded to float32: in double precision one can tell."""
     if frames.dtype != torch.float64:
-        return tanh_gelu(frames)
-    return 0.5 * frames * (1 + torch.tanh(GELU_SCALE * (frames + 0.044715 * frames**3)))
+        return normalize_and_gelu(frames, norm)
+    frames = norm(frames)
+    return 0.5 * frames * (1 + torch.tanh(GELU_SCALE * (frames + CUBIC * frames**3)))
 
 
 class OriginalDWT(nn.Module):
-    """[B, T, C] -> [B, N, 2C], N = T // 2 + 2 - L // 2: approx channels, then detail channels."""
+    """[B, T, C] -> approx and detail, each [B, N, C] with N = T // 2 + 2 - L // 2."""
 
     filters: Tensor
 
@@ -44,14 +47,12 @@ class OriginalDWT(nn.Module):
         bank = pywt.Wavelet(wavelet)
         self.register_buffer("filters", torch.tensor([bank.dec_lo, bank.dec_hi], dtype=torch.get_default_dtype()))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        B, _, C = frames.shape
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         num_taps = self.filters.shape[-1]
         lines = F.pad(frames.transpose(1, 2), (num_taps - 1, num_taps - 1), mode="reflect")
-        bands = F.conv1d(lines.reshape(B * C, 1, -1), self.filters[:, None], stride=2)
         crop = (num_taps - 1) // 2
-        bands = bands[..., crop : bands.shape[-1] - crop].reshape(B, C, 2, -1)
-        return bands.permute(0, 3, 2, 1).reshape(B, -1, 2 * C)
+        approx, detail = (band[..., crop : band.shape[-1] - crop] for band in analyse(lines, self.filters))
+        return approx.transpose(1, 2), detail.transpose(1, 2)
 
 
 class OriginalIDWT(nn.Module):
@@ -65,12 +66,13 @@ class OriginalIDWT(nn.Module):
         self.register_buffer("filters", torch.tensor([bank.rec_lo, bank.rec_hi], dtype=torch.get_default_dtype()))
 
     def forward(self, frames: Tensor) -> Tensor:
-        B, N, C = frames.shape[0], frames.shape[1], frames.shape[2] // 2
-        num_taps = self.filters.shape[-1]
-        pairs = frames[..., : 2 * C].reshape(B, N, 2, C).permute(0, 3, 2, 1).reshape(B * C, 2, N)
-        stuffed = torch.stack([pairs, torch.zeros_like(pairs)], dim=-1).reshape(B * C, 2, 2 * N)
-        padded = F.pad(stuffed, ((num_taps - 1) // 2, num_taps // 2))
-        return F.conv1d(padded, self.filters[None]).reshape(B, C, 2 * N).transpose(1, 2)
+        C, num_taps = frames.shape[2] // 2, self.filters.shape[-1]
+        bands = frames[..., : 2 * C].transpose(1, 2)
+        # Correlation is the transposed convolution with reversed filters. "Same" padding puts (L - 1) // 2 zeros in
+        # front; a transposed convolution would have had L - 1, so that many minus those come off its start.
+        whole = synthesise(bands, self.filters.flip(-1))
+        start = num_taps - 1 - (num_taps - 1) // 2
+        return F.pad(whole, (0, 1))[..., start : start + 2 * frames.shape[1]].transpose(1, 2)
 
 
 class FitTime(nn.Module):
@@ -96,7 +98,7 @@ class OriginalDown(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         skip = self.conv(frames)
-        return self.bands(self.dwt(skip)), skip
+        return self.bands(*self.dwt(skip)), skip
 
 
 class OriginalUp(nn.Module):
@@ -111,8 +113,8 @@ class OriginalUp(nn.Module):
         )
 
     def forward(self, frames: Tensor, skip: Tensor) -> Tensor:
-        wide = self.fit(self.bands(self.idwt(frames)), skip.shape[1])
-        return self.convs(self.skip(wide, skip))
+        wide = self.bands(*halves(self.idwt(frames)))
+        return self.convs(self.skip(self.fit(wide, skip.shape[1]), skip))
 
 
 class OriginalUNet(nn.Module):
@@ -153,7 +155,7 @@ class OriginalUNet(nn.Module):
         self.output = Conv(1 + num_filters, 1)
         for module in self.modules():
             if isinstance(module, ConvNormGelu):
-                module.gelu = original_gelu
+                module.activate = original_activation
         num_taps = pywt.Wavelet(wavelet).dec_len
         self.stride = 2**num_layers
         self.context = receptive_field(num_layers, max(kernel_size, merge_kernel_size), num_taps)

@@ -42,11 +42,25 @@ def orthogonal_filters(wavelet: str) -> Tensor:
     return torch.tensor([filters.dec_lo, filters.dec_hi], dtype=torch.float64).flip(-1)
 
 
-def num_coefficients(num_samples: int, num_taps: int, mode: Mode) -> int:
-    """Length of each band of a signal of `num_samples`."""
-    if mode == "zero":
-        return (num_samples + num_taps - 1) // 2
-    return (num_samples + 1) // 2
+def analyse(wav: Tensor, filters: Tensor, before: int = 0, after: int = 0) -> tuple[Tensor, Tensor]:
+    """Correlate [B, C, T], with zeros before and after it, with filters [2, L]; every second value: two [B, C, N].
+
+    As an image of height 1, the signal may lie in memory with channels first or last, and the bands lie alike.
+    """
+    C, image = wav.shape[1], wav.unsqueeze(2)
+    if before != after:
+        image = F.pad(image, (0, after - before))
+    weights = (taps.expand(C, 1, 1, -1) for taps in filters)
+    approx, detail = (F.conv2d(image, taps, stride=(1, 2), padding=(0, before), groups=C) for taps in weights)
+    return approx.squeeze(2), detail.squeeze(2)
+
+
+def synthesise(bands: Tensor, filters: Tensor, crop: int = 0) -> Tensor:
+    """The transpose of `analyse`: bands [B, 2C, N] -> [B, C, 2N + L - 2 - 2 * crop]."""
+    C = bands.shape[1] // 2
+    taps = filters[:, None].expand(2, C, -1).reshape(2 * C, 1, 1, -1)
+    both = F.conv_transpose2d(bands.unsqueeze(2), taps, stride=(1, 2), padding=(0, crop), groups=2 * C).squeeze(2)
+    return both[:, :C] + both[:, C:]
 
 
 def wrap(wav: Tensor, left: int, right: int) -> Tensor:
@@ -57,52 +71,63 @@ def wrap(wav: Tensor, left: int, right: int) -> Tensor:
     return torch.cat([wav[..., before], wav, wav[..., after]], dim=-1)
 
 
-class DWT(nn.Module):
-    """[B, C, T] -> [B, 2C, N]: the C approx channels, then the C detail channels."""
+class Bank(nn.Module):
+    """Two filters [2, L] of an orthogonal wavelet: fixed, or where learning starts."""
 
     filters: Tensor
 
-    def __init__(self, wavelet: str = "db4", mode: Mode = "periodization") -> None:
+    def __init__(self, wavelet: str = "db4", mode: Mode = "periodization", learnable: bool = False) -> None:
         super().__init__()
         self.mode = mode
-        self.register_buffer("filters", orthogonal_filters(wavelet).to(torch.get_default_dtype()), persistent=False)
+        filters = orthogonal_filters(wavelet).to(torch.get_default_dtype())
+        if learnable:
+            self.filters = nn.Parameter(filters)
+        else:
+            self.register_buffer("filters", filters, persistent=False)  # the name of the wavelet says them
+
+    @property
+    def num_taps(self) -> int:
+        return self.filters.shape[-1]
+
+
+class DWT(Bank):
+    """[B, C, T] -> [B, 2C, N]: the C approx channels, then the C detail channels."""
 
     def forward(self, wav: Tensor) -> Tensor:
-        B, C, _ = wav.shape
-        bands = F.conv1d(self.extend(wav).reshape(B * C, 1, -1), self.filters[:, None], stride=2)
-        return bands.reshape(B, C, 2, -1).transpose(1, 2).reshape(B, 2 * C, -1)
+        return torch.cat(self.bands(wav), dim=1)
 
-    def extend(self, wav: Tensor) -> Tensor:
-        T, num_taps = wav.shape[-1], self.filters.shape[-1]
+    def bands(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+        """Approx and detail, [B, C, N] each."""
         if self.mode == "zero":
-            return F.pad(wav, (num_taps - 2, num_taps - 2 + T % 2))
-        even = F.pad(wav, (0, T % 2), mode="replicate")
-        return wrap(even, left=num_taps // 2 - 1, right=num_taps // 2 - 1)
+            before = self.num_taps - 2
+            return analyse(wav, self.filters, before=before, after=before + wav.shape[-1] % 2)
+        even = torch.cat([wav, wav[..., -1:]], dim=-1) if wav.shape[-1] % 2 else wav
+        return analyse(wrap(even, left=self.num_taps // 2 - 1, right=self.num_taps // 2 - 1), self.filters)
 
 
-class IDWT(nn.Module):
+class IDWT(Bank):
     """[B, 2C, N] -> [B, C, T]: the inverse of DWT of the same wavelet and mode.
 
     N coefficients stand for an even and an odd number of samples; `length` says which, the even one by default.
     """
 
-    filters: Tensor
-
-    def __init__(self, wavelet: str = "db4", mode: Mode = "periodization") -> None:
-        super().__init__()
-        self.mode = mode
-        self.register_buffer("filters", orthogonal_filters(wavelet).to(torch.get_default_dtype()), persistent=False)
-
     def forward(self, bands: Tensor, length: int | None = None) -> Tensor:
-        B, C = bands.shape[0], bands.shape[1] // 2
-        num_taps = self.filters.shape[-1]
         if self.mode == "zero":
-            start, full = num_taps - 2, 2 * bands.shape[-1] - num_taps + 2
+            wav = synthesise(bands, self.filters, crop=self.num_taps - 2)
         else:
-            margin = num_taps // 4 + 1  # coefficients beyond the edge that still reach the first and last sample
-            start, full = 2 * margin + num_taps // 2 - 1, 2 * bands.shape[-1]
-            bands = wrap(bands, left=margin, right=margin)
-        pairs = bands.reshape(B, 2, C, -1).transpose(1, 2).reshape(B * C, 2, -1)
-        wav = F.conv_transpose1d(pairs, self.filters[:, None], stride=2)
-        wav = wav[..., start : start + full].reshape(B, C, full)
+            margin = self.num_taps // 4 + 1  # coefficients beyond the edge that still reach the first and last sample
+            wide = wrap(bands, left=margin, right=margin)
+            start = 2 * margin + self.num_taps // 2 - 1
+            wav = synthesise(wide, self.filters)[..., start : start + 2 * bands.shape[-1]]
         return wav if length is None else wav[..., :length]
+
+
+def reconstruction_penalty(dwt: DWT, idwt: IDWT) -> Tensor:
+    """How far synthesis is from undoing analysis: the squared error on an impulse at an even and at an odd time.
+
+    Both transforms are linear and repeat every two samples, so zero means perfect reconstruction of everything.
+    """
+    length = 4 * dwt.num_taps
+    impulses = dwt.filters.new_zeros(2, 1, length)
+    impulses[0, 0, length // 2] = impulses[1, 0, length // 2 + 1] = 1
+    return (idwt(dwt(impulses), length=length) - impulses).square().sum()

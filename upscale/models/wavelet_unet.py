@@ -31,8 +31,8 @@ class Down(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         skip = self.conv(frames)
-        bands = self.dwt(skip.transpose(1, 2)).transpose(1, 2)
-        return self.bands(bands), skip
+        approx, detail = self.dwt.bands(skip.transpose(1, 2))
+        return self.bands(approx.transpose(1, 2), detail.transpose(1, 2)), skip
 
 
 class Up(nn.Module):
@@ -49,7 +49,13 @@ class Up(nn.Module):
 
     def forward(self, frames: Tensor, skip: Tensor) -> Tensor:
         wide = self.idwt(frames.transpose(1, 2), length=skip.shape[1]).transpose(1, 2)
-        return self.convs(self.skip(self.bands(wide), skip))
+        return self.convs(self.skip(self.bands(*halves(wide)), skip))
+
+
+def halves(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """The first half of the channels of [B, T, C] and the rest."""
+    half = frames.shape[-1] // 2
+    return frames[..., :half], frames[..., half:]
 
 
 class WaveletUNet(nn.Module):
