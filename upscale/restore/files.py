@@ -119,7 +119,7 @@ def restore_file(
         if meter.num_samples == 0:
             raise UserError(f"{source}: holds no sound")
         gain = meter.gain(options)
-        seed = derive_seed("dither", source.name)
+        seed = derive_seed("dither", os.fsencode(source.name))
         with audio.Writer(staged, info.sample_rate, info.channels, subtype=options.subtype, seed=seed) as writer:
             for block in _unspool(spool, info.channels, round(BLOCK_SECONDS * info.sample_rate)):
                 writer.write(block * np.float32(gain))
@@ -161,7 +161,7 @@ def _spool(folder: Path) -> Iterator[IO[bytes]]:
 def _staged(target: Path) -> Iterator[Path]:
     """A hidden name beside `target` that takes its place when all went well and is gone otherwise."""
     # Short, whatever the length of the target's name: most file systems stop at 255 bytes.
-    staged = target.with_name(f".upscale-{os.getpid()}-{derive_seed(target.name):x}{target.suffix}")
+    staged = target.with_name(f".upscale-{os.getpid()}-{derive_seed(os.fsencode(target.name)):x}{target.suffix}")
     try:
         yield staged
         os.replace(staged, target)
