@@ -16,7 +16,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from upscale.training import fit as fit_module
 from upscale.training.fit import fit
 
-OVERRIDES = ["trainer.max_epochs=3", "data.num_batches=3", "scheduler.scheduler.patience=0", "optimizer.lr=0.01"]
+OVERRIDES = [
+    "model.num_layers=2",
+    "trainer.max_epochs=3",
+    "data.num_batches=3",
+    "scheduler.scheduler.patience=0",
+    "optimizer.lr=0.01",
+]
 NUM_STEPS = 9
 
 
