@@ -52,6 +52,8 @@ class ShardDataModule(LightningDataModule):
         if clip_seconds <= 0 or batch_size < 1:
             raise UserError(f"data.clip_seconds={clip_seconds} and data.batch_size={batch_size} must be positive")
         low, high = gain_db
+        if low > high:
+            raise UserError(f"data.gain_db={list(gain_db)}: write the lower level first")
         self.root, self.codec, self.seed = str(root), codec, seed
         self.crop = Crop(round(clip_seconds * SAMPLE_RATE), round(margin_seconds * SAMPLE_RATE), channels, (low, high))
         self.batch_size, self.num_batches, self.num_val_batches = batch_size, num_batches, num_val_batches

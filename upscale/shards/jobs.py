@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
@@ -26,11 +27,8 @@ def run_jobs(
     if workers <= 1 or len(items) <= 1:
         yield from _run_here(work, items, description)
         return
-    # Forked from a clean server process: forking a process that has used torch's threads can hang.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["upscale.shards.cutting"])  # the slow imports once, not in every worker
+    # As torch's own DataLoader does: forking saves each worker the seconds that importing torch takes.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker) as pool:
         try:
             futures = {pool.submit(work, item): item for item in items}

@@ -1,0 +1,135 @@
+"""What is in a batch: aligned pairs at one gain, from the middle of a longer encode."""
+
+import numpy as np
+import pytest
+import torch
+
+from upscale.codec import CodecSampler
+from upscale.datamodule import clips as clips_module
+from upscale.errors import UserError
+
+
+def identity_codec(monkeypatch, lengths: list[int] | None = None) -> None:
+    def roundtrip(wav, spec, sample_rate):
+        assert sample_rate == 44_100
+        if lengths is not None:
+            lengths.append(wav.shape[1])
+        return wav
+
+    monkeypatch.setattr(clips_module, "roundtrip", roundtrip)
+
+
+def test_a_batch(make):
+    batch = next(iter(make().train_dataloader()))
+    assert batch.degraded.shape == batch.clean.shape == (4, 2, 11_025)
+    assert batch.degraded.dtype == batch.clean.dtype == batch.bitrate.dtype == torch.float32
+    assert set(batch.bitrate.tolist()) <= {64.0, 96.0, 128.0}
+    assert len(set(batch.key)) == 4
+
+
+def test_pairs_are_aligned_and_close(make):
+    for batch in make().val_dataloader():
+        for degraded, clean in zip(batch.degraded.numpy(), batch.clean.numpy(), strict=True):
+            spectra = np.fft.rfft(clean[0], 65_536), np.fft.rfft(degraded[0], 65_536)
+            lag = int(np.argmax(np.fft.irfft(np.conj(spectra[0]) * spectra[1])))
+            assert lag == 0
+            assert not np.array_equal(degraded, clean)
+            assert np.mean((degraded - clean) ** 2) < 0.1 * np.mean(clean**2)
+
+
+def test_both_sides_share_one_gain_and_levels_vary(make, monkeypatch):
+    identity_codec(monkeypatch)
+    batches = list(make(gain_db=[-30.0, 0.0], num_batches=6).train_dataloader())
+    for batch in batches:
+        torch.testing.assert_close(batch.degraded, batch.clean, rtol=0, atol=0)
+    levels = torch.cat([batch.clean.std(dim=(1, 2)) for batch in batches])
+    assert levels.max() / levels.min() > 4
+    still = list(make(gain_db=[-30.0, 0.0]).val_dataloader())
+    peaks = torch.cat([batch.clean.std(dim=(1, 2)) for batch in still])
+    assert peaks.min() > 0.02  # validation is heard at the level it has
+
+
+def test_the_encoder_hears_a_margin_on_both_sides(make, monkeypatch):
+    lengths: list[int] = []
+    identity_codec(monkeypatch, lengths)
+    list(make().train_dataloader())
+    assert set(lengths) == {11_025 + 2 * 4410}
+    lengths.clear()
+    list(make(clip_seconds=1.5).train_dataloader())  # as long as the stored clip: no room for a margin
+    assert set(lengths) == {66_150}
+
+
+def test_crops_reach_everywhere(make, monkeypatch):
+    starts = []
+    read = clips_module.ClipReader.read
+
+    def recording(self, start, num_samples):
+        starts.append(start)
+        return read(self, start, num_samples)
+
+    monkeypatch.setattr(clips_module.ClipReader, "read", recording)
+    identity_codec(monkeypatch)
+    list(make(num_batches=40).train_dataloader())
+    assert min(starts) < 0.05 * 66_150 and max(starts) + 11_025 + 8820 > 0.95 * 66_150
+
+
+def test_mono(make):
+    batch = next(iter(make(channels=1).train_dataloader()))
+    assert batch.clean.shape == (4, 1, 11_025)
+
+
+def test_validation_bitrates_take_turns(make):
+    bitrates = torch.cat([batch.bitrate for batch in make().val_dataloader()]).tolist()
+    counts = [bitrates.count(bitrate) for bitrate in (64, 96, 128)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_validation_with_several_modes_still_takes_turns(root):
+    from upscale.datamodule import ShardDataModule
+
+    codec = CodecSampler(bitrates=[64, 320], modes=["cbr", "abr", "vbr"], double_probability=0.5)
+    data = ShardDataModule(str(root), codec, clip_seconds=0.5, num_workers=0, batch_size=8)
+    data.setup("validate")
+    bitrates = torch.cat([batch.bitrate for batch in data.val_dataloader()]).tolist()
+    assert abs(bitrates.count(64) - bitrates.count(320)) <= 1
+
+
+def test_predegraded_reads_and_does_not_encode(make, monkeypatch):
+    monkeypatch.setattr(clips_module, "roundtrip", None)
+    data = make(predegraded=True, num_batches=4)
+    batches = [*data.train_dataloader(), *data.val_dataloader()]
+    bitrates = torch.cat([batch.bitrate for batch in batches])
+    assert set(bitrates.tolist()) == {64.0, 160.0}
+    noise = torch.cat(
+        [(batch.degraded - batch.clean).pow(2).mean((1, 2)) / batch.clean.pow(2).mean((1, 2)) for batch in batches]
+    )
+    assert 0 < noise[bitrates == 160].mean() < noise[bitrates == 64].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"root": "/no/such/folder"}, r"holds no shards; make them with: python scripts/prepare_shards.py .*out="),
+        ({"clip_seconds": 9.0}, r"clip_seconds=9 is longer than every clip .*1.5 s.*segment_seconds=9"),
+        ({"channels": 3}, "channels=3"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"gain_db": [0.0, -6.0]}, "gain_db"),
+    ],
+)
+def test_mistakes_are_explained(root, changes, message):
+    from upscale.datamodule import ShardDataModule
+
+    with pytest.raises(UserError, match=message):
+        data = ShardDataModule(**({"root": str(root), "codec": CodecSampler(), "num_workers": 0} | changes))
+        data.prepare_data()
+        data.setup("fit")
+
+
+def test_predegraded_without_stored_versions(tmp_path):
+    from upscale.datamodule import ShardDataModule
+    from upscale.shards.prepare import prepare
+
+    prepare(tmp_path, num_demo_songs=3, demo_seconds=1.0, segment_seconds=1.0, min_seconds=1.0, workers=1)
+    data = ShardDataModule(str(tmp_path), CodecSampler(), clip_seconds=0.5, num_workers=0, predegraded=True)
+    with pytest.raises(UserError, match=r"no degraded clips.*degrade="):
+        data.setup("fit")
