@@ -16,6 +16,7 @@ import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -126,7 +127,9 @@ def _bitrates(runs: Sequence[SweepRun]) -> list[int]:
 
 def print_summary(runs: Sequence[SweepRun], folder: Path) -> None:
     console = Console()
-    table = Table(title=f"{len(runs)} runs in {folder}", title_justify="left")
+    if not console.is_terminal:
+        console.width = 160  # in a file or a pipe nothing needs to wrap
+    table = Table(title=f"{len(runs)} runs in {folder}", title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns(runs):
         table.add_column(column, overflow="fold")
     for run in runs:
