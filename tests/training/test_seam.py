@@ -147,6 +147,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
     facts = json.loads((tmp_path / "run" / "non_finite_loss.json").read_text())
     assert [clip["degraded_finite"] for clip in facts["clips"]] == [True, False]
     assert facts["weights_finite"]
+    assert (facts["batch"], facts["seed"]) == (3, 0)
     assert all(clip["key"] and clip["bitrate"] > 0 for clip in facts["clips"])
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(torch.isfinite(weight).all() for weight in last["state_dict"].values())

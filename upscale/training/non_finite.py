@@ -45,6 +45,8 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
         "stage": stage,
         "epoch": trainer.current_epoch,
         "step": trainer.global_step,
+        "batch": module.trainer.fit_loop.batch_idx,  # of the epoch; with `seed` it decides crops, levels and specs
+        "seed": getattr(trainer.datamodule, "seed", None),  # type: ignore[attr-defined]
         "loss": str(loss.item()),
         "weights_finite": all(_finite(parameter) for parameter in module.parameters()),
         "clips": clips,

@@ -6,12 +6,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from upscale.codec import MP3_BITRATES
+from upscale.codec import BITRATES
 from upscale.datamodule import Batch
 from upscale.metrics import sdr, si_sdr
 
+KNOWN = sorted({bitrate for bitrates in BITRATES.values() for bitrate in bitrates})  # of any codec, kbit/s
 METRICS = {"sdr": sdr, "si_sdr": si_sdr}
-SIDES = ("degraded", "restored")
 
 
 class BitrateScores(Callback):
@@ -25,7 +25,7 @@ class BitrateScores(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # [bitrate, metric, (degraded, restored, count)]; one table of fixed size is what ranks can add up
-        self._sums = torch.zeros(len(MP3_BITRATES), len(METRICS), 3, dtype=torch.float64, device=pl_module.device)
+        self._sums = torch.zeros(len(KNOWN), len(METRICS), 3, device=pl_module.device)
 
     def on_validation_batch_end(
         self,
@@ -36,7 +36,7 @@ class BitrateScores(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        known = torch.tensor(MP3_BITRATES, device=batch.bitrate.device)
+        known = torch.tensor(KNOWN, device=batch.bitrate.device)
         rows = (batch.bitrate[:, None] - known).abs().argmin(dim=1)
         for column, metric in enumerate(METRICS.values()):
             values = _score_clips(metric, batch, outputs["restored"])
@@ -46,7 +46,7 @@ class BitrateScores(Callback):
         sums = trainer.strategy.reduce(self._sums, reduce_op="sum")
         for column, name in enumerate(METRICS):
             self._log(pl_module, name=name, suffix="", sums=sums[:, column].sum(dim=0))
-            for row, bitrate in enumerate(MP3_BITRATES):
+            for row, bitrate in enumerate(KNOWN):
                 self._log(pl_module, name=name, suffix=f"/{bitrate}", sums=sums[row, column])
 
     @staticmethod
