@@ -4,6 +4,7 @@ from upscale.models.original import OriginalUNet
 from upscale.models.spectral_fill import SpectralFill
 from upscale.models.spectral_filter import SpectralFilter
 from upscale.models.spectral_gain import SpectralGain
+from upscale.models.wavelet_packet import WaveletPacketNet
 from upscale.models.wavelet_unet import WaveletUNet
 
-__all__ = ["OriginalUNet", "SpectralFill", "SpectralFilter", "SpectralGain", "WaveletUNet"]
+__all__ = ["OriginalUNet", "SpectralFill", "SpectralFilter", "SpectralGain", "WaveletPacketNet", "WaveletUNet"]

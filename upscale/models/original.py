@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from upscale.errors import UserError
 from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
+from upscale.models.context import Interval, reach
 from upscale.models.kernels import CUBIC
 from upscale.models.wavelet import analyse, synthesise
-from upscale.models.wavelet_unet import halves, receptive_field
+from upscale.models.wavelet_unet import halves
 
 GELU_SCALE = float(np.sqrt(np.float32(2 / math.pi)))
 
@@ -158,7 +159,7 @@ class OriginalUNet(nn.Module):
                 module.activate = original_activation
         num_taps = pywt.Wavelet(wavelet).dec_len
         self.stride = 2**num_layers
-        self.context = receptive_field(num_layers, max(kernel_size, merge_kernel_size), num_taps)
+        self.context = max(original_reach(num_layers, kernel_size, merge_kernel_size, num_taps))
         self.shortest = shortest_input(num_layers, num_taps)
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
@@ -189,3 +190,20 @@ def shortest_input(num_layers: int, num_taps: int) -> int:
     for _ in range(num_layers):
         length = max(2 * (length + num_taps // 2 - 2), num_taps)
     return length
+
+
+def original_reach(num_layers: int, kernel_size: int, merge_kernel_size: int, num_taps: int) -> Interval:
+    """Samples before and after. Coefficient k reads samples 2k - 1 to 2k + L - 2; synthesis reads (L - 1) // 2 before
+    and L // 2 after, and fitting to the skip moves its output by (L - 4) / 2.
+    """
+    shift = (num_taps - 4) // 2
+    return reach(
+        num_layers,
+        kernel_size,
+        merge_kernel_size,
+        analysis=lambda span: (2 * span[0] - 1, 2 * span[1] + num_taps - 2),
+        synthesis=lambda span: (
+            (span[0] - shift - (num_taps - 1) // 2) // 2,
+            (span[1] - shift + num_taps // 2 + 1) // 2,
+        ),
+    )

@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from upscale.errors import UserError
 from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip
-from upscale.models.wavelet import DWT, IDWT, orthogonal_filters
+from upscale.models.context import Interval, reach
+from upscale.models.wavelet import DWT, IDWT, orthogonal_filters, reconstruction_penalty
 
 
 class Down(nn.Module):
     """One level of the encoder: [B, T, in] -> (half the time with 2 * features channels, the skip [B, T, features])."""
 
-    def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str) -> None:
+    def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str, learnable: bool) -> None:
         super().__init__()
         self.conv = ConvNormGelu(in_features, features, kernel_size)
-        self.dwt = DWT(wavelet, mode="zero")
+        self.dwt = DWT(wavelet, mode="zero", learnable=learnable)
         self.bands = BandProcess(2 * features, 2 * features, kernel_size)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,9 +39,9 @@ class Down(nn.Module):
 class Up(nn.Module):
     """One level of the decoder: [B, about T / 2, in] and the skip [B, T, features] -> [B, T, features]."""
 
-    def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str) -> None:
+    def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str, learnable: bool) -> None:
         super().__init__()
-        self.idwt = IDWT(wavelet, mode="zero")
+        self.idwt = IDWT(wavelet, mode="zero", learnable=learnable)
         self.bands = BandProcess(in_features // 2, features, kernel_size)
         self.skip = GatedSkip(features)
         self.convs = nn.Sequential(
@@ -63,6 +64,7 @@ class WaveletUNet(nn.Module):
 
     `context`: samples on each side that a chunk of a song needs so that its middle equals the whole song's.
     `stride`: chunks must start at multiples of it.
+    `learnable_wavelet` makes the filters of every level parameters; `reconstruction_penalty` then keeps them inverse.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class WaveletUNet(nn.Module):
         num_filters: int = 16,
         kernel_size: int = 16,
         wavelet: str = "db4",
+        learnable_wavelet: bool = False,
         sample_rate: int = 44100,
     ) -> None:
         super().__init__()
@@ -82,17 +85,19 @@ class WaveletUNet(nn.Module):
         widths = [num_filters * (level + 1) for level in range(num_layers + 1)]
         self.head = ConvNormGelu(channels, num_filters, kernel_size)
         inputs = [num_filters, *(2 * width for width in widths)]
-        self.downs = nn.ModuleList(Down(inputs[i], widths[i], kernel_size, wavelet) for i in range(num_layers))
+        self.downs = nn.ModuleList(
+            Down(inputs[i], widths[i], kernel_size, wavelet, learnable_wavelet) for i in range(num_layers)
+        )
         self.bottleneck = ConvNormGelu(inputs[num_layers], widths[num_layers], kernel_size)
         self.ups = nn.ModuleList(
-            Up(widths[i + 1], widths[i], kernel_size, wavelet) for i in reversed(range(num_layers))
+            Up(widths[i + 1], widths[i], kernel_size, wavelet, learnable_wavelet) for i in reversed(range(num_layers))
         )
         self.tail = nn.Sequential(
             ConvNormGelu(num_filters, num_filters, kernel_size), ConvNormGelu(num_filters, num_filters, kernel_size)
         )
         self.residual = Conv(num_filters + channels, channels)
         nn.init.zeros_(self.residual.weight)
-        self.context = receptive_field(num_layers, kernel_size, num_taps=orthogonal_filters(wavelet).shape[-1])
+        self.context = max(wavelet_reach(num_layers, kernel_size, num_taps=orthogonal_filters(wavelet).shape[-1]))
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """`bitrate` is there for every model's sake; this one ignores it."""
@@ -107,17 +112,23 @@ class WaveletUNet(nn.Module):
         frames = torch.cat([self.tail(frames), samples], dim=-1)
         return wav + self.residual(frames).transpose(1, 2)
 
+    def reconstruction_penalty(self) -> Tensor:
+        """How far the transforms of all levels are from undoing each other; zero for fixed filters."""
+        banks = (module for module in self.modules() if isinstance(module, DWT))
+        inverses = reversed([module for module in self.modules() if isinstance(module, IDWT)])
+        penalties = [reconstruction_penalty(dwt, idwt) for dwt, idwt in zip(banks, inverses, strict=True)]
+        return torch.stack(penalties).sum()
 
-def receptive_field(num_layers: int, kernel_size: int, num_taps: int) -> int:
-    """Samples on either side of an output sample that can reach it, rounded up.
 
-    A convolution reaches `kernel_size // 2` and a wavelet filter `num_taps` steps of its own level's rate. Per level
-    there are three convolutions and two filters at its own rate, and a convolution behind each of its two transforms.
+def wavelet_reach(num_layers: int, kernel_size: int, num_taps: int) -> Interval:
+    """Samples before and after, for transforms with the ``zero`` extension.
+
+    approx[k] reads samples 2k - (L - 2) to 2k + 1; so sample t comes from coefficients (t - 1) / 2 to (t + L - 2) / 2.
     """
-    conv = kernel_size // 2
-    reach = 3 * conv  # head and tail
-    for level in range(num_layers):
-        step = 2**level
-        reach += step * (3 * conv + 2 * num_taps)  # encoder conv, two decoder convs, the transforms
-        reach += step * conv + 2 * step * conv  # bands after the IDWT, bands after the DWT
-    return reach + 2**num_layers * conv
+    return reach(
+        num_layers,
+        kernel_size,
+        kernel_size,
+        analysis=lambda span: (2 * span[0] - num_taps + 2, 2 * span[1] + 1),
+        synthesis=lambda span: (span[0] // 2, (span[1] + num_taps - 2) // 2),
+    )
