@@ -2,8 +2,8 @@
 
     python scripts/release.py fidelity --checkpoint FILE --music FOLDER --hours 1.0 --machine "..." --songs 90
 
-`--music` holds the held-out songs (FLAC). Each is encoded whole at every bitrate, restored whole, and compared over
-its middle `--seconds`; the table tells the model no bitrate unless `--known`. Written to upscale/released/NAME.
+`--music` holds the held-out songs (FLAC). Each is encoded whole at every bitrate; its middle `--seconds` are restored
+and compared. The table tells the model no bitrate unless `--known`. Written to upscale/released/NAME.
 """
 
 import argparse
@@ -63,13 +63,12 @@ def cases(restorer: Restorer, music: Path, seconds: float, known: bool) -> list[
     found = []
     for path in sorted(music.glob("*.flac")):
         clean = soundfile.read(path, dtype="float32", always_2d=True)[0].T
-        middle = slice(max(0, clean.shape[1] - int(seconds * SAMPLE_RATE)) // 2, None)
         length = int(seconds * SAMPLE_RATE)
+        start = max(0, clean.shape[1] - length) // 2
         for bitrate in BITRATES:
-            degraded = roundtrip(clean, CodecSpec(bitrate=bitrate), SAMPLE_RATE)
+            degraded = roundtrip(clean, CodecSpec(bitrate=bitrate), SAMPLE_RATE)[:, start : start + length]
             restored = restorer(degraded, SAMPLE_RATE, bitrate=bitrate if known else None)
-            wavs = [wav[:, middle][:, :length] for wav in (clean, degraded, restored)]
-            found.append(Case(path.stem, bitrate, *wavs))
+            found.append(Case(path.stem, bitrate, clean[:, start : start + length], degraded, restored))
     return found
 
 
