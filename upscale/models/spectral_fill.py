@@ -91,7 +91,7 @@ class SpectralFill(nn.Module):
         power = (rotated[0] ** 2 + rotated[1] ** 2).mean(dim=2)
         mean = self.filter.local_mean(power) + 1e-3 * SILENCE
         ratio = mean[:, 1:] / mean[:, :1]
-        return torch.sqrt((8 * ratio).clamp(min=1e-12, max=1))[:, :, None]
+        return torch.sqrt((8 * ratio).clamp(min=1e-12, max=1.0))[:, :, None]
 
     def fill(
         self,
