@@ -1,7 +1,7 @@
 """Where the data pipeline's time goes: python scripts/benchmark.py data [--json FILE]
 
-Per clip on one core: the codec alone (on what the workers encode: clip and margins), the whole `Clips` item, and so what
-reading, cropping and collating add; then what the DataLoader delivers with one worker and with one for each core.
+Per clip on one core: the codec alone (on what the workers encode: clip and margins), the whole `Clips` item, and so
+what reading, cropping and collating add; then what the DataLoader delivers with one worker and one for each core.
 """
 
 import argparse
