@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from upscale.audio import resample
+from upscale.codec import lame
 from upscale.codec.container import decode_file, encode_file
 from upscale.codec.gapless import with_true_length
-from upscale.codec.lame import decode_frames, encode_frames
 from upscale.codec.spec import SAMPLE_RATES, CodecSpec
 from upscale.codec.vorbis import decode_vorbis, encode_vorbis
 from upscale.errors import UserError
@@ -21,8 +21,8 @@ AAC_PADDING = 1_024  # M4A tells its length in milliseconds: with a frame to spa
 def roundtrip(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> Wav:
     """`[C, T]` in, the same shape and kind out: what a player makes of the encoded file, with lag 0.
 
-    Nothing is clipped, before or after: samples beyond ±1 are encoded as floats, and what decodes beyond ±1 stays so.
-    MP3 within ±1 is encoded from 16-bit integers, as from a CD. An encoder or decoder that fails raises.
+    Encoders get floats: nothing is rounded or clipped on the way in or out, and what lies beyond ±1 stays there, as
+    with FFmpeg. An encoder or decoder that fails raises; nothing of `wav` is ever returned in its place.
     """
     if isinstance(wav, torch.Tensor):
         return torch.from_numpy(roundtrip(wav.detach().cpu().numpy(), spec, sample_rate)).to(wav.device)
@@ -41,21 +41,15 @@ def roundtrip(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> Wav:
 def _coded(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
     """Encoded and decoded, aligned at the start; the end may be longer than it was."""
     if spec.codec == "mp3":
-        return _coded_mp3(wav, spec, sample_rate)
+        if lame.is_available():
+            return lame.decode_frames(lame.encode_frames(wav, spec, sample_rate), wav.shape[1])
+        return decode_file(encode_file(wav, spec, sample_rate))
     if spec.codec == "vorbis":
         return decode_vorbis(encode_vorbis(wav, spec.bitrate, sample_rate))
     if spec.codec == "opus":
         decoded = decode_file(encode_file(resample(wav, sample_rate, OPUS_RATE), spec, OPUS_RATE))
         return resample(decoded, OPUS_RATE, sample_rate)
     return decode_file(encode_file(np.pad(wav, ((0, 0), (0, AAC_PADDING))), spec, sample_rate))
-
-
-def _coded_mp3(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
-    """LAME by the fast way where it can: lameenc takes 16-bit integers and has no switch for plain stereo."""
-    plain_stereo = spec.stereo == "plain" and wav.shape[0] == 2
-    if plain_stereo or _exceeds_full_scale(wav):
-        return decode_file(encode_file(_from_cd(wav), spec, sample_rate))
-    return decode_frames(encode_frames(wav, spec, sample_rate), wav.shape[1])
 
 
 def encode(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> bytes:
@@ -71,22 +65,13 @@ def encode(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> bytes:
         return encode_file(resample(wav, sample_rate, OPUS_RATE), spec, OPUS_RATE)
     if spec.codec == "aac":
         return encode_file(wav, spec, sample_rate)
-    return with_true_length(encode_file(_from_cd(wav), spec, sample_rate), wav.shape[1])
+    return with_true_length(encode_file(wav, spec, sample_rate), wav.shape[1])
 
 
 def _first_generation(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
     first = CodecSpec(codec=spec.codec, bitrate=spec.first_bitrate or spec.bitrate)
     padded = np.pad(wav, ((0, 0), (spec.first_offset, 0)))
     return roundtrip(padded, first, sample_rate)[:, spec.first_offset :]
-
-
-def _exceeds_full_scale(wav: np.ndarray) -> bool:
-    return float(np.abs(wav).max(initial=0.0)) > 1.0
-
-
-def _from_cd(wav: np.ndarray) -> np.ndarray:
-    """Rounded to 16 bits, unless it would be clipped."""
-    return wav if _exceeds_full_scale(wav) else np.clip(np.rint(wav * 32768), -32768, 32767) / 32768
 
 
 def _check(wav: np.ndarray, sample_rate: int) -> None:
