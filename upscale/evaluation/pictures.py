@@ -119,7 +119,7 @@ def _draw_song(row: Row, system: System, name: str, path: Path) -> None:
     figure.colorbar(image, ax=axes, label="dB of a full-scale sine", shrink=0.5)
     unit = METRICS[row.metric].unit
     figure.suptitle(
-        f"{name}: {row.song}, {label(row.spec)} kbit/s, {METRICS[row.metric].title} "
+        f"{name}: {row.clip}, {label(row.spec)} kbit/s, {METRICS[row.metric].title} "
         f"{row.do_nothing:.2f} → {row.restored:.2f} ({row.improvement:+.2f} {unit})".rstrip()
     )
     _save(figure, path)
