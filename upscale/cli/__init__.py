@@ -53,7 +53,3 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def _overview() -> str:
     lines = [f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["usage: upscale COMMAND ...", "", *lines, "", "`upscale COMMAND -h` lists its options."])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

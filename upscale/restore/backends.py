@@ -68,7 +68,7 @@ class OnnxBackend:
         provider = wanted.get(device)
         if provider is None or (device != "auto" and provider not in available):
             raise UserError(f"the installed onnxruntime cannot use device={device}: use auto or cpu")
-        providers = [name for name in (provider, "CPUExecutionProvider") if name in available]
+        providers = [name for name in dict.fromkeys((provider, "CPUExecutionProvider")) if name in available]
         try:
             self.session = onnxruntime.InferenceSession(str(path), providers=providers)
         except Exception as error:  # onnxruntime's own exception classes are private
