@@ -103,16 +103,24 @@ def measure(preset: str, *, batch: int, compiled: bool, dtype: str, device: str,
     square = torch.randn(size, size, device=device, dtype=kind)
     rows = []
     for what, function, work in (("forward", forward, operations), ("step", step, 3 * operations)):
-        seconds, product_seconds = pairs(function, lambda: square @ square, count, device)
+        seconds, product_seconds = pairs(function, lambda: torch.mm(square, square), count, device)
         roof = 2 * size**3 / product_seconds
         rows.append(
             {
-                "preset": preset, "what": what, "batch": batch, "mode": "compiled" if compiled else "eager",
-                "dtype": dtype, "device": device, "seconds": seconds, "gmac_per_second_of_audio": operations / 2e9 / batch,
-                "roof_gflops": roof / 1e9, "share_of_roof": work / seconds / roof,
-                "times_real_time": batch / seconds, "peak_gib": peak_bytes(device) / 2**30,
+                "preset": preset,
+                "what": what,
+                "batch": batch,
+                "mode": "compiled" if compiled else "eager",
+                "dtype": dtype,
+                "device": device,
+                "seconds": seconds,
+                "gmac_per_second_of_audio": operations / 2e9 / batch,
+                "roof_gflops": roof / 1e9,
+                "share_of_roof": work / seconds / roof,
+                "times_real_time": batch / seconds,
+                "peak_gib": peak_bytes(device) / 2**30,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -155,8 +163,8 @@ def main(argv: list[str]) -> None:
         "transform": measure_transform(options.pairs, options.device),
         "rows": [],
     }
-    print(f"copy {report['copy_gb_per_second']:.1f} GB/s, {report['threads']} threads")
-    print(f"DWT forward and backward: {report['transform']['times_as_fast']:.1f} times as fast as ptwt")
+    print(f"copy {report['copy_gb_per_second']:.1f} GB/s, {report['threads']} threads", flush=True)
+    print(f"DWT forward and backward: {report['transform']['times_as_fast']:.1f} times as fast as ptwt", flush=True)
     print(f"{'preset':20} {'what':8} batch mode     dtype   seconds  GMAC/s  roof GF/s  share  x real time  peak GiB")
     cases = [
         (p, b, m, d) for p in options.presets for b in options.batches for m in options.modes for d in options.dtypes
