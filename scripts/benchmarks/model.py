@@ -1,6 +1,6 @@
 """Model speed beside the machine's own: `python scripts/benchmark.py model [--presets ...] [--json PATH]`.
 
-Every measurement is paired with a matrix product timed right after it, so that a machine whose speed drifts or that does
+Every measurement is paired with a matrix product timed right after it, so that a machine whose speed drifts or does
 other work gives a fair share. Work counts multiply-adds as two operations; a training step counts three forward passes.
 """
 
