@@ -31,6 +31,8 @@ class CodecSampler:
         self.codec, self.bitrates = codec, tuple(bitrates)
         self.modes, self.qualities, self.stereo = tuple(modes), tuple(qualities), tuple(stereo)
         self.double_probability = double_probability
+        if not 0.0 <= double_probability <= 1.0 or (double_probability and codec != "mp3"):
+            raise UserError(f"codec.double_probability={double_probability} is not for {codec}: mp3 takes 0 to 1")
         for bitrate in self.bitrates:
             check_bitrate(codec, bitrate)
         for mode in self.modes:

@@ -1,0 +1,82 @@
+"""What is drawn, that it can be replayed, and what is refused when the configuration is composed."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from upscale.codec import BITRATES, MP3_BITRATES, CodecSampler, CodecSpec
+from upscale.codec.spec import VBR_BITRATES
+from upscale.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "conf/codec").glob("*.yaml"))
+
+
+def test_the_same_seed_draws_the_same_spec() -> None:
+    sampler = CodecSampler(modes=["cbr", "vbr"], stereo=["joint", "plain"], double_probability=0.5)
+    assert [sampler.draw(seed) for seed in range(50)] == [sampler.draw(seed) for seed in range(50)]
+
+
+def test_every_bitrate_is_drawn_about_equally_often() -> None:
+    counts = Counter(CodecSampler(bitrates=[64, 128, 192]).draw(seed).bitrate for seed in range(3_000))
+    assert set(counts) == {64, 128, 192} and min(counts.values()) > 900
+
+
+def test_vbr_draws_its_own_averages_within_the_range() -> None:
+    sampler = CodecSampler(bitrates=[96, 192], modes=["vbr"])
+    drawn = {sampler.draw(seed).bitrate for seed in range(200)}
+    assert drawn == {bitrate for bitrate in VBR_BITRATES if 96 <= bitrate <= 192}
+
+
+def test_the_share_of_double_encodes() -> None:
+    specs = [CodecSampler(double_probability=0.25).draw(seed) for seed in range(2_000)]
+    double = [spec for spec in specs if spec.first_bitrate is not None]
+    assert len(double) == pytest.approx(500, abs=80)
+    assert len({spec.first_offset for spec in double}) > 100
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_instantiates_and_draws(path: Path) -> None:
+    sampler = instantiate(OmegaConf.load(path))
+    specs = [sampler.draw(seed) for seed in range(300)]
+    assert {spec.codec for spec in specs} == {"mp3" if path.stem == "mp3_wide" else path.stem}
+    assert all(type(spec.bitrate) is int for spec in specs)
+    if path.stem == "mp3":
+        assert {spec.bitrate for spec in specs} == {64, 96, 128, 160, 192, 256}  # the original's
+    if path.stem == "mp3_wide":
+        assert {spec.mode for spec in specs} == {"cbr", "abr", "vbr"}
+        assert set(MP3_BITRATES) <= {spec.bitrate for spec in specs}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"bitrates": [128, 24]}, "24"),
+        ({"bitrates": [128.5]}, "128.5"),
+        ({"bitrates": ["fast"]}, "fast"),
+        ({"bitrates": 96}, r"codec.bitrates=\[64,128\]"),
+        ({"bitrates": []}, "not a list"),
+        ({"codec": "opus", "bitrates": [32]}, "opus has no bitrate 32"),
+        ({"codec": "vorbis", "bitrates": [48]}, "vorbis has no bitrate 48"),
+        ({"codec": "mp4"}, "mp4"),
+        ({"modes": ["best"]}, "best"),
+        ({"bitrates": [32], "modes": ["vbr"]}, "no VBR level"),
+        ({"qualities": [10]}, "10"),
+        ({"stereo": ["both"]}, "both"),
+        ({"codec": "aac", "modes": ["abr"]}, "aac"),
+        ({"double_probability": 1.5}, "1.5"),
+        ({"codec": "aac", "double_probability": 0.5}, "aac"),
+    ],
+)
+def test_what_does_not_exist_is_refused_by_name_at_construction(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named) as refused:
+        CodecSampler(**arguments)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("codec", BITRATES)
+def test_every_listed_bitrate_is_accepted(codec: str) -> None:
+    assert [CodecSpec(codec, bitrate).bitrate for bitrate in BITRATES[codec]] == list(BITRATES[codec])
