@@ -24,7 +24,7 @@ demo: $(STAMP)  ## Compose songs, train a few minutes, restore an MP3, report wh
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP)  ## The fast tests (under 5 minutes on two cores)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## The slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
