@@ -119,7 +119,7 @@ class IDWT(Bank):
             wide = wrap(bands, left=margin, right=margin)
             start = 2 * margin + self.num_taps // 2 - 1
             wav = synthesise(wide, self.filters)[..., start : start + 2 * bands.shape[-1]]
-        return wav if length is None else wav[..., :length]
+        return wav if length is None else wav.narrow(-1, 0, length)
 
 
 def reconstruction_penalty(dwt: DWT, idwt: IDWT) -> Tensor:
