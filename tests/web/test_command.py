@@ -20,8 +20,10 @@ def test_without_gradio_one_line_says_what_to_install(
     assert re.fullmatch(r"error: .*gradio.*pip install 'upscalemp3\[web\]'\n", error)
 
 
-def test_a_missing_model_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    pytest.importorskip("gradio")
+def test_a_missing_model_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert command.main(["--model", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.startswith(f"error: no model at {tmp_path / 'none'}")
 

@@ -53,6 +53,7 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
+            refusal.headers["Connection"] = "close"  # whatever body there is, we do not want it
             await refusal(scope, receive, send)
             return
         session = session_of(headers)

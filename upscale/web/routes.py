@@ -25,6 +25,8 @@ from upscale.web.workspaces import Workspace
 
 STATIC = Path(__file__).parent / "static"
 PRIVATE = {"Cache-Control": "private, no-store"}
+# Without this the server would go on receiving, and throwing away, the rest of a body that it has refused.
+HANG_UP = {"Connection": "close"}
 SHOWN = {"preview": PREVIEW, "before": BEFORE_PICTURE, "after": AFTER_PICTURE}
 DOWNLOADS = ("flac", "wav")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -125,7 +127,8 @@ def user_errors(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except UserError as error:
-            return JSONResponse({"error": str(error)}, status_code=413 if isinstance(error, TooLarge) else 400)
+            status = 413 if isinstance(error, TooLarge) else 400
+            return JSONResponse({"error": str(error)}, status_code=status, headers=HANG_UP)
 
     return wrapper
 

@@ -37,6 +37,12 @@ class Runner:
         self._cancelled: set[str] = set()
         self._closed = False
 
+    def warm_up(self) -> None:
+        """Start the worker before the first job needs it: its imports take seconds."""
+        with self._busy:
+            if self._process is None and not self._closed:
+                self._start_process()
+
     def run(self, request: Request) -> Iterator[dict[str, Any]]:
         """The job's messages: `stage` and `fraction`, at last `result`. Raises `UserError` where the job fails.
 

@@ -31,6 +31,7 @@ def build_app(service: Service, host: str) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweeping = asyncio.create_task(_sweep(service))
+        await asyncio.to_thread(service.runner.warm_up)
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping
 
 from upscale.errors import UserError
+from upscale.restore import bundle  # noqa: F401  PyTorch takes seconds to import: before the first job, not in it
 from upscale.web.job import Request, run, to_json
 
 

@@ -1,20 +1,24 @@
 /**
  * Plays several versions ("sides") of the same sound in step, one of them audible; switching never moves the position.
  *
- * All sides run through one clock: the same stretch of every side is scheduled at the same sample, and a switch only
- * turns gains. Sound comes in frames of interleaved 16-bit samples (side 0's channels, side 1's channels, ...).
+ *   one source with the channels of all sides -> splitter -> merger of side 0 -> gain 1 -> loudspeaker
+ *                                                         -> merger of side 1 -> gain 0 -> loudspeaker
+ *
+ * The sides are channels of one buffer, so that not even a late start can bring them out of step; a switch only turns
+ * gains. Sound comes in frames of interleaved 16-bit samples (side 0's channels, side 1's channels, ...).
  */
 
 const SEGMENT_SECONDS = 2;
 const AHEAD_SECONDS = 6;
 const LEAD_SECONDS = 0.05;  // between "play" and the first sample
+const LATE_SECONDS = 0.02;  // what is due sooner than this may be too late already
 const SWITCH_SECONDS = 0.006;  // a crossfade just long enough not to click
 
 export class Engine extends EventTarget {
   /** `fetchFrames(start, count)` resolves to an Int16Array of `count` frames; `levels`: a factor for each side. */
   constructor({fetchFrames, sampleRate, channels, numSamples, levels, loop = false}) {
     super();
-    Object.assign(this, {fetchFrames, sampleRate, channels, numSamples, levels, loop, numSides: levels.length});
+    Object.assign(this, {fetchFrames, sampleRate, channels, numSamples, levels, loop});
     this.side = 0;
     this.volume = 1;
     this.run = null;  // what is playing: changes whenever scheduled sound becomes void
@@ -35,6 +39,7 @@ export class Engine extends EventTarget {
     if (this.playing) return;
     this.#open();
     await this.context.resume();
+    if (this.playing || !this.context) return;  // pressed twice, or closed meanwhile
     this.#start(this.pausedAt >= this.numSamples ? 0 : this.pausedAt);
   }
 
@@ -53,13 +58,13 @@ export class Engine extends EventTarget {
 
   select(side) {
     this.side = side;
-    this.#setGains(SWITCH_SECONDS);
+    this.#setGains();
     this.#changed();
   }
 
   setVolume(volume) {
     this.volume = volume;
-    this.#setGains(SWITCH_SECONDS);
+    this.#setGains();
   }
 
   close() {
@@ -72,29 +77,35 @@ export class Engine extends EventTarget {
     if (this.context) return;
     // At the file's own rate the device resamples the whole stream at once, not each scheduled piece by itself.
     this.context = new AudioContext({sampleRate: this.sampleRate});
-    this.gains = Array.from({length: this.numSides}, () => {
+    this.splitter = this.context.createChannelSplitter(this.levels.length * this.channels);
+    this.gains = this.levels.map((_, side) => {
+      const merger = this.context.createChannelMerger(this.channels);
+      for (let channel = 0; channel < this.channels; channel++) {
+        this.splitter.connect(merger, side * this.channels + channel, channel);
+      }
       const gain = this.context.createGain();
-      gain.connect(this.context.destination);
+      gain.gain.value = 0;
+      merger.connect(gain).connect(this.context.destination);
       return gain;
     });
-    this.#setGains(0);
   }
 
-  #setGains(seconds) {
+  /** Silence unless something plays, and then one side: no start, stop or switch may click. */
+  #setGains() {
     if (!this.context) return;
     const now = this.context.currentTime;
     this.gains.forEach((gain, side) => {
-      const value = side === this.side ? this.volume * this.levels[side] : 0;
+      const audible = this.playing && side === this.side;
       gain.gain.cancelScheduledValues(now);
-      gain.gain.setValueAtTime(seconds ? gain.gain.value : value, now);
-      if (seconds) gain.gain.linearRampToValueAtTime(value, now + seconds);
+      gain.gain.setValueAtTime(gain.gain.value, now);
+      gain.gain.linearRampToValueAtTime(audible ? this.volume * this.levels[side] : 0, now + SWITCH_SECONDS);
     });
   }
 
   #start(from) {
-    const startFrame = Math.ceil((this.context.currentTime + LEAD_SECONDS) * this.sampleRate);
-    const run = {from, startFrame, startTime: startFrame / this.sampleRate, sources: new Set()};
+    const run = {from, startFrame: 0, startTime: Infinity, sources: new Set()};
     this.run = run;
+    this.#setGains();
     this.#changed();
     this.#feed(run).catch((error) => {
       if (this.run !== run) return;
@@ -105,8 +116,10 @@ export class Engine extends EventTarget {
 
   #stop() {
     if (!this.run) return;
-    for (const source of this.run.sources) source.stop();
+    const {sources} = this.run;
     this.run = null;
+    this.#setGains();
+    for (const source of sources) source.stop(this.context.currentTime + 2 * SWITCH_SECONDS);
     this.#changed();
   }
 
@@ -119,8 +132,9 @@ export class Engine extends EventTarget {
       if (count <= 0) break;
       const frames = await this.fetchFrames(source, count);
       if (this.run !== run) return;
-      if (scheduled === 0) this.#restartClock(run);
-      this.#schedule(run, frames, count, scheduled);
+      const buffer = this.#buffer(frames, count);
+      if (scheduled === 0) this.#startClock(run);
+      this.#schedule(run, buffer, scheduled);
       scheduled += count;
       await this.#until(run, run.startTime + scheduled / this.sampleRate - AHEAD_SECONDS);
     }
@@ -131,28 +145,33 @@ export class Engine extends EventTarget {
     }
   }
 
-  /** The first stretch took time to fetch: begin now, not in the past. */
-  #restartClock(run) {
+  /** Only now: to fetch and unpack the first stretch took time. */
+  #startClock(run) {
     run.startFrame = Math.ceil((this.context.currentTime + LEAD_SECONDS) * this.sampleRate);
     run.startTime = run.startFrame / this.sampleRate;
   }
 
-  #schedule(run, frames, count, offset) {
-    const width = this.numSides * this.channels;
-    for (let side = 0; side < this.numSides; side++) {
-      const buffer = this.context.createBuffer(this.channels, count, this.sampleRate);
-      for (let channel = 0; channel < this.channels; channel++) {
-        const samples = buffer.getChannelData(channel);
-        const column = side * this.channels + channel;
-        for (let n = 0; n < count; n++) samples[n] = frames[n * width + column] / 32768;
-      }
-      const source = this.context.createBufferSource();
-      source.buffer = buffer;
-      source.connect(this.gains[side]);
-      source.start((run.startFrame + offset) / this.sampleRate);
-      run.sources.add(source);
-      source.onended = () => { run.sources.delete(source); source.disconnect(); };
+  #buffer(frames, count) {
+    const width = this.levels.length * this.channels;
+    const buffer = this.context.createBuffer(width, count, this.sampleRate);
+    for (let column = 0; column < width; column++) {
+      const samples = buffer.getChannelData(column);
+      for (let n = 0; n < count; n++) samples[n] = frames[n * width + column] / 32768;
     }
+    return buffer;
+  }
+
+  #schedule(run, buffer, offset) {
+    const due = run.startFrame + offset;
+    // A stretch that comes too late begins where it should be by now, not at its beginning.
+    const late = Math.max(0, Math.ceil((this.context.currentTime + LATE_SECONDS) * this.sampleRate) - due);
+    if (late >= buffer.length) return;
+    const source = this.context.createBufferSource();
+    source.buffer = buffer;
+    source.connect(this.splitter);
+    source.start((due + late) / this.sampleRate, late / this.sampleRate);
+    run.sources.add(source);
+    source.onended = () => { run.sources.delete(source); source.disconnect(); };
   }
 
   async #until(run, time) {
