@@ -125,8 +125,8 @@ class SpectralFill(nn.Module):
         The same texture goes to both channels, turned by up to 90 degrees against each other as the music gets wider:
         flat in both, decorrelated where the music is wide, identical where it is mono.
         """
-        repeats = math.ceil(num_samples / self.stride)
-        wav = self.texture.repeat(repeats)[:num_samples].expand(1, 1, -1)
+        repeats = -(-num_samples // self.stride)  # in integers, and narrow: both can be exported for any length
+        wav = self.texture.repeat(repeats).narrow(0, 0, num_samples).expand(1, 1, -1)
         real, imaginary = self.filter.stft.analyse(wav)
         scale = self.filter.stft.window.square().sum().rsqrt()  # white noise of power one is to have one per bin
         real, imaginary = real[:, :, :-1] * scale, imaginary[:, :, :-1] * scale

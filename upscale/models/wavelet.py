@@ -100,7 +100,9 @@ class DWT(Bank):
         """Approx and detail, [B, C, N] each."""
         if self.mode == "zero":
             before = self.num_taps - 2
-            return analyse(wav, self.filters, before=before, after=before + wav.shape[-1] % 2)
+            # A zero too many is never reached at stride 2; an exported graph has it always, to hold for any length.
+            odd = 1 if torch.compiler.is_compiling() else wav.shape[-1] % 2
+            return analyse(wav, self.filters, before=before, after=before + odd)
         even = torch.cat([wav, wav[..., -1:]], dim=-1) if wav.shape[-1] % 2 else wav
         return analyse(wrap(even, left=self.num_taps // 2 - 1, right=self.num_taps // 2 - 1), self.filters)
 
