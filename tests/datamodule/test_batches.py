@@ -21,7 +21,7 @@ def identity_codec(monkeypatch, lengths: list[int] | None = None) -> None:
 
 def test_a_batch(make):
     batch = next(iter(make().train_dataloader()))
-    assert batch.degraded.shape == batch.clean.shape == (4, 2, 11_025)
+    assert batch.degraded.shape == batch.clean.shape == (4, 2, 22_050)
     assert batch.degraded.dtype == batch.clean.dtype == batch.bitrate.dtype == torch.float32
     assert set(batch.bitrate.tolist()) <= {64.0, 96.0, 128.0}
     assert len(set(batch.key)) == 4
@@ -53,7 +53,7 @@ def test_the_encoder_hears_a_margin_on_both_sides(make, monkeypatch):
     lengths: list[int] = []
     identity_codec(monkeypatch, lengths)
     list(make().train_dataloader())
-    assert set(lengths) == {11_025 + 2 * 4410}
+    assert set(lengths) == {22_050 + 2 * 4410}
     lengths.clear()
     list(make(clip_seconds=1.5).train_dataloader())  # as long as the stored clip: no room for a margin
     assert set(lengths) == {66_150}
@@ -70,12 +70,12 @@ def test_crops_reach_everywhere(make, monkeypatch):
     monkeypatch.setattr(clips_module.ClipReader, "read", recording)
     identity_codec(monkeypatch)
     list(make(num_batches=40).train_dataloader())
-    assert min(starts) < 0.05 * 66_150 and max(starts) + 11_025 + 8820 > 0.95 * 66_150
+    assert min(starts) < 0.05 * 66_150 and max(starts) + 22_050 + 8820 > 0.95 * 66_150
 
 
 def test_mono(make):
     batch = next(iter(make(channels=1).train_dataloader()))
-    assert batch.clean.shape == (4, 1, 11_025)
+    assert batch.clean.shape == (4, 1, 22_050)
 
 
 def test_validation_bitrates_take_turns(make):
