@@ -27,7 +27,7 @@ test: $(STAMP)  ## The fast tests (under 5 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## The slow tests
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and import-linter
 	$(BIN)/ruff check .
@@ -39,6 +39,21 @@ type: $(STAMP)  ## mypy
 
 bench: $(STAMP)  ## Every benchmark of scripts/benchmarks
 	for name in codec data model; do $(BIN)/python scripts/benchmark.py $$name || exit 1; done
+
+# Where the music is, where Debian packages lie unpacked (optional), and where the encoded songs and weights go.
+MUSIC ?=
+UNPACKED ?=
+RELEASE ?= data/release
+RENDERED = $(if $(UNPACKED),$(RELEASE)/rendered)
+
+reproduce-model: $(STAMP)  ## Train the released models again: MUSIC=DIR with train/ and val/ (FLAC), about two hours
+	@test -d "$(MUSIC)/train" || { echo "error: no music: make reproduce-model MUSIC=DIR (docs/experiments.md says which)"; exit 1; }
+	$(if $(UNPACKED),$(BIN)/python scripts/render_music.py --unpacked $(UNPACKED) --music $(MUSIC)/train --out $(RENDERED))
+	for folder in $(MUSIC)/train $(RENDERED); do \
+		$(BIN)/python scripts/degrade_music.py --music $$folder --out $(RELEASE)/songs || exit 1; done
+	$(BIN)/python scripts/train_released.py fidelity --cache $(RELEASE)/songs --out $(RELEASE)/fidelity.pt --minutes 62
+	$(BIN)/python scripts/train_released.py perceptual --cache $(RELEASE)/songs \
+		--filter $(RELEASE)/fidelity.pt --out $(RELEASE)/perceptual.pt --minutes 25
 
 clean:  ## Remove the environment and the caches; data/ and outputs/ stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
