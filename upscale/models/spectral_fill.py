@@ -125,7 +125,8 @@ class SpectralFill(nn.Module):
         The same texture goes to both channels, turned by up to 90 degrees against each other as the music gets wider:
         flat in both, decorrelated where the music is wide, identical where it is mono.
         """
-        repeats = -(-num_samples // self.stride)  # in integers, and narrow: both can be exported for any length
+        # Positive integers and narrow: what an exported graph computes alike for any length.
+        repeats = (num_samples + self.stride - 1) // self.stride
         wav = self.texture.repeat(repeats).narrow(0, 0, num_samples).expand(1, 1, -1)
         real, imaginary = self.filter.stft.analyse(wav)
         scale = self.filter.stft.window.square().sum().rsqrt()  # white noise of power one is to have one per bin
