@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint type bench chaos reproduce-model clean
+.PHONY: help install demo test test-slow lint type bench reproduce-model clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,20 +40,8 @@ type: $(STAMP)  ## mypy
 bench: $(STAMP)  ## Every benchmark of scripts/benchmarks
 	for name in codec data model; do $(BIN)/python scripts/benchmark.py $$name || exit 1; done
 
-# Where the music is, where Debian packages lie unpacked (optional), and where the encoded songs and weights go.
-MUSIC ?=
-UNPACKED ?=
-RELEASE ?= data/release
-RENDERED = $(if $(UNPACKED),$(RELEASE)/rendered)
-
-reproduce-model: $(STAMP)  ## Train the released models again: MUSIC=DIR with train/ and val/ (FLAC), about two hours
-	@test -d "$(MUSIC)/train" || { echo "error: no music: make reproduce-model MUSIC=DIR (docs/experiments.md says which)"; exit 1; }
-	$(if $(UNPACKED),$(BIN)/python scripts/render_music.py --unpacked $(UNPACKED) --music $(MUSIC)/train --out $(RENDERED))
-	for folder in $(MUSIC)/train $(RENDERED); do \
-		$(BIN)/python scripts/degrade_music.py --music $$folder --out $(RELEASE)/songs || exit 1; done
-	$(BIN)/python scripts/train_released.py fidelity --cache $(RELEASE)/songs --out $(RELEASE)/fidelity.pt --minutes 62
-	$(BIN)/python scripts/train_released.py perceptual --cache $(RELEASE)/songs \
-		--filter $(RELEASE)/fidelity.pt --out $(RELEASE)/perceptual.pt --minutes 25
+reproduce-model: $(STAMP)  ## Train the released models again: VAL=DIR [MUSIC=DIR], hours (docs/experiments.md)
+	VAL="$(VAL)" MUSIC="$(MUSIC)" PYTHON=$(BIN)/python sh scripts/reproduce_model.sh
 
 clean:  ## Remove the environment and the caches; data/ and outputs/ stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

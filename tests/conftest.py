@@ -1,5 +1,5 @@
-"""Fixtures shared by every test; two threads at most, so that parallel tests do not fight for the cores."""
+"""What every test shares: one thread a process, because tests run in parallel."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
