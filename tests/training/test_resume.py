@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ class Probe(Callback):
 
 def terminate(trainer: Trainer) -> None:
     signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def default_sigterm() -> Iterator[None]:
+    """As in a process of its own: parallel test runners install a handler that exits, and Lightning keeps it."""
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, previous)
 
 
 @pytest.fixture

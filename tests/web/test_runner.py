@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from live import wait_for
 
 from upscale.errors import UserError
 from upscale.web.job import Request
@@ -85,7 +86,28 @@ def test_leaving_the_loop_stops_the_job() -> None:
     messages = runner.run(REQUEST)
     pid = int(next(messages)["stage"])
     messages.close()
-    assert not Path(f"/proc/{pid}").exists()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    runner.close()
+
+
+def test_a_generator_that_is_dropped_in_the_middle_does_not_hold_the_worker() -> None:
+    """As gradio does with a visitor who has gone: no close, and a reference that lives on."""
+    runner, ended = runner_of("say(stage='x', fraction=0); time.sleep(60 if name == 'slow' else 0); say(result={})"), []
+    dropped = runner.run(replace(REQUEST, name="slow"), after=lambda: ended.append(True))
+    next(dropped)
+    threading.Timer(0.3, runner.cancel, ["/f"]).start()
+    assert list(runner.run(replace(REQUEST, folder="/other")))[-1] == {"result": {}}
+    assert ended == [True]
+    runner.close()
+
+
+def test_a_job_that_waits_can_be_cancelled() -> None:
+    runner = runner_of("say(stage='x', fraction=0); time.sleep(0.5); say(result={})")
+    first = runner.run(REQUEST)
+    next(first)
+    threading.Timer(0.1, runner.cancel, ["/other"]).start()
+    with pytest.raises(Cancelled):
+        list(runner.run(replace(REQUEST, folder="/other")))
     runner.close()
 
 

@@ -1,5 +1,6 @@
 """The page itself: gradio's layout, events and queue around our own drop zone and player (static/*.js)."""
 
+import contextlib
 import html
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,7 @@ def build_page(service: Service) -> gr.Blocks:
         drop.upload(handlers.uploaded, token, [token, status, outcome, *buttons], **fast)
         drop.clear(handlers.cleared, token, [token, status, outcome, *buttons], **fast)
         forget.click(handlers.forgotten, token, [token, status, outcome, *buttons], **fast)
-        running = restore.click(
+        restore.click(
             handlers.restore,
             [token, model],
             [status, outcome, *buttons],
@@ -76,7 +77,8 @@ def build_page(service: Service) -> gr.Blocks:
             show_progress_on=status,
             api_visibility="private",
         )
-        stop.click(handlers.stopped, token, [status, *buttons], cancels=[running], **fast)
+        # The button is there only while the job runs, and the job itself says that it has stopped.
+        stop.click(handlers.stop, token, None, **fast)
         page.unload(handlers.left)
     page.queue(max_size=limits.queue_size, api_open=False)
     return page
@@ -121,13 +123,9 @@ class _Handlers:
         except UserError as error:
             yield [_problem(error), "", *_buttons(ready=True, done=True)]
 
-    def stopped(self, token: str | None, request: gr.Request) -> list[Any]:
-        try:
-            workspace = self.service.workspaces.get(_session(request), token)
-        except UserError as error:
-            return [_problem(error), *_buttons()]
-        self.service.runner.cancel(str(workspace.folder))
-        return [_say("Stopped."), *_buttons(ready=True, done=True)]
+    def stop(self, token: str | None, request: gr.Request) -> None:
+        with contextlib.suppress(UserError):  # it went by itself meanwhile
+            self.service.runner.cancel(str(self.service.workspaces.get(_session(request), token).folder))
 
     def left(self, request: gr.Request) -> None:
         if request.session_hash:
@@ -136,10 +134,8 @@ class _Handlers:
     def _forget(self, token: str | None, request: gr.Request) -> None:
         if token is None:
             return
-        try:
+        with contextlib.suppress(UserError):  # it went by itself meanwhile
             self.service.forget(self.service.workspaces.get(_session(request), token))
-        except UserError:
-            return  # it went by itself meanwhile
 
 
 def _session(request: gr.Request) -> str:

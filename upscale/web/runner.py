@@ -5,9 +5,10 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,20 @@ class Cancelled(UserError):
     """The visitor, or the end of the server, stopped the job."""
 
 
+@dataclass
+class _Job:
+    request: Request
+    after: Callable[[], object]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    messages: "queue.Queue[dict[str, Any] | Exception]" = field(default_factory=queue.Queue)
+
+
 class Runner:
-    """One worker, one job at a time; a second caller waits for the first."""
+    """One worker, one job at a time; a second caller waits for the first.
+
+    A job runs in a thread of its own: gradio drops a generator whose visitor has gone without closing it, and a
+    generator that held the worker would then hold it for ever.
+    """
 
     def __init__(self, limits: Limits, command: tuple[str, ...] = COMMAND) -> None:
         self.limits = limits
@@ -33,8 +46,7 @@ class Runner:
         self._process: subprocess.Popen[str] | None = None
         self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._busy = threading.Lock()
-        self._running: str | None = None
-        self._cancelled: set[str] = set()
+        self._jobs: dict[str, _Job] = {}  # by folder
         self._closed = False
 
     def warm_up(self) -> None:
@@ -43,56 +55,79 @@ class Runner:
             if self._process is None and not self._closed:
                 self._start_process()
 
-    def run(self, request: Request) -> Iterator[dict[str, Any]]:
+    def run(self, request: Request, after: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
         """The job's messages: `stage` and `fraction`, at last `result`. Raises `UserError` where the job fails.
 
-        Ending the loop early, by an error or by closing the iterator, ends the job.
+        Closing the iterator ends the job. `after` is called when the worker has let go of the file, however it ended.
         """
-        with self._busy:
-            self._running, finished = request.folder, False
-            try:
-                self._send(request)
-                for message in self._receive(request.folder):
-                    if "error" in message:
-                        finished = True
-                        raise UserError(message["error"])
-                    finished = "result" in message
-                    yield message
-            finally:
-                self._running = None
-                self._cancelled.discard(request.folder)
-                if not finished:
-                    self._end_process()
+        job = self._jobs[request.folder] = _Job(request, after)
+        threading.Thread(target=self._work, args=(job,), daemon=True).start()
+        try:
+            while True:
+                message = job.messages.get()
+                if isinstance(message, Exception):
+                    raise message
+                yield message
+                if "result" in message:
+                    return
+        finally:
+            job.cancelled.set()
 
     def cancel(self, folder: str) -> None:
-        """Stop the job of this workspace if it runs; otherwise nothing."""
-        if self._running == folder:
-            self._cancelled.add(folder)
+        """Stop this workspace's job if there is one."""
+        job = self._jobs.get(folder)
+        if job is not None:
+            job.cancelled.set()
 
     def close(self) -> None:
         self._closed = True
         self._end_process()
 
-    def _receive(self, folder: str) -> Iterator[dict[str, Any]]:
-        waited = 0.0
+    def _work(self, job: _Job) -> None:
+        try:
+            with self._busy:
+                if job.cancelled.is_set():  # while it waited: the worker is not to blame
+                    raise Cancelled("cancelled")
+                self._do(job)
+        except Exception as error:  # the visitor's generator raises it
+            job.messages.put(error)
+        finally:
+            if self._jobs.get(job.request.folder) is job:
+                del self._jobs[job.request.folder]
+            job.after()
+
+    def _do(self, job: _Job) -> None:
+        """Pass the job on and its messages back; a worker that did not end its job by itself is ended."""
+        finished = False
+        try:
+            self._send(job.request)
+            while not finished:
+                message = self._receive(job.cancelled)
+                finished = "result" in message or "error" in message
+                if "error" in message:
+                    raise UserError(message["error"])
+                job.messages.put(message)
+        finally:
+            if not finished:
+                self._end_process()
+
+    def _receive(self, cancelled: threading.Event) -> dict[str, Any]:
+        """The worker's next message, or the reason why there will be none."""
+        until = time.monotonic() + self.limits.job_stall_seconds
         while True:
-            if self._closed or folder in self._cancelled:
+            if self._closed or cancelled.is_set():
                 raise Cancelled("cancelled")
             if self._resident_bytes() > self.limits.worker_bytes:
                 raise UserError("this file needs more memory than the server gives")
-            if waited > self.limits.job_stall_seconds:
+            if time.monotonic() > until:
                 raise UserError("this file takes too long; it may be damaged")
             try:
                 message = self._messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
-                waited += POLL_SECONDS
                 continue
             if message is None:
                 raise UserError(CRASHED)
-            waited = 0.0
-            yield message
-            if "result" in message:
-                return
+            return message
 
     def _send(self, request: Request) -> None:
         if self._process is None or self._process.poll() is not None:

@@ -48,14 +48,11 @@ class Service:
             device=self.device,
             audio_seconds=self.limits.audio_seconds,
         )
-        try:
-            for message in self.runner.run(request):
-                self.workspaces.touch(workspace)
-                if "result" in message:
-                    workspace.result = {**message["result"], "model": model}
-                yield message
-        finally:
-            self.workspaces.remove_if_gone(workspace)
+        for message in self.runner.run(request, after=lambda: self.workspaces.remove_if_gone(workspace)):
+            self.workspaces.touch(workspace)
+            if "result" in message:
+                workspace.result = {**message["result"], "model": model}
+            yield message
 
     def forget(self, workspace: Workspace) -> None:
         """Stop its job and delete its files."""

@@ -56,7 +56,7 @@ class Result extends HTMLElement {
       oninput: () => this.engine.setVolume(volume.value ** 2)});
     return make("div", {class: "up-transport"}, this.play,
       make("div", {class: "up-switch", role: "radiogroup", "aria-label": "What you hear"}, ...this.switches),
-      this.time, make("kbd", {}, "Space"), "plays", make("kbd", {}, "S"), "switches", "·", "both equally loud here", this.note,
+      this.time, make("kbd", {}, "Space"), "plays", make("kbd", {}, "S"), "switches", make("span", {}, "(both equally loud)"), this.note,
       make("span", {class: "up-volume"}, "Volume", volume));
   }
 

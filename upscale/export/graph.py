@@ -1,4 +1,4 @@
-"""Trained models as ONNX files that onnxruntime runs without PyTorch: float32, float16 weights, int8.
+"""Trained models as ONNX files that onnxruntime runs without PyTorch.
 
 An exported file takes `wav` [B, C, T] of any B and T and, where the model uses it, `bitrate` [B] in kbit/s with 0 for
 "not known"; what restoring must know (channels, context, stride ...) is in its metadata.
@@ -6,14 +6,15 @@ An exported file takes `wav` [B, C, T] of any B and T and, where the model uses 
 
 import copy
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,38 +26,50 @@ from upscale.restore.restorer import Restorer
 
 OPSET = 18
 EXAMPLE_SECONDS = 1.5
-FOURIER = "fourier"  # in the names of the parts that are never quantised
 
 
 class ConvolutionStft(nn.Module):
-    """`HalfOverlapStft` as two convolutions with sines and cosines: ONNX has no inverse Fourier transform of frames."""
+    """`HalfOverlapStft` as two convolutions with sines and cosines: ONNX has no inverse Fourier transform of frames.
+
+    The sines and cosines are part of the graph, not of the file, which would grow from 1 MB to 34 MB with them;
+    onnxruntime computes them once, when it loads the file.
+    """
+
+    window: Tensor
+    bins: Tensor
+    samples: Tensor
+    twins: Tensor
 
     def __init__(self, stft: HalfOverlapStft) -> None:
         super().__init__()
         self.window_size, self.hop = stft.window_size, stft.hop
-        self.register_buffer("window", stft.window)
         num_bins = stft.window_size // 2 + 1
-        angle = 2 * torch.pi / stft.window_size * torch.outer(torch.arange(num_bins), torch.arange(stft.window_size))
-        basis = torch.cat([torch.cos(angle.double()), -torch.sin(angle.double())])
+        self.register_buffer("window", stft.window)
+        self.register_buffer("bins", torch.arange(num_bins, dtype=torch.float32)[:, None])
+        self.register_buffer("samples", torch.arange(stft.window_size, dtype=torch.float32))
         # The inverse counts every bin but the first and the last twice: they stand for their negative twins too.
-        twins = torch.full((num_bins,), 2.0, dtype=torch.float64)
-        twins[0] = twins[-1] = 1.0
-        inverse = basis * twins.repeat(2)[:, None] / stft.window_size
-        self.register_buffer("fourier_analysis", (basis * stft.window).float()[:, None])
-        self.register_buffer("fourier_synthesis", (inverse * stft.window).float()[:, None])
+        twins = torch.full((num_bins, 1), 2.0 / stft.window_size)
+        twins[0] = twins[-1] = 1.0 / stft.window_size
+        self.register_buffer("twins", twins)
+
+    def basis(self, scale: Tensor | float) -> Tensor:
+        """Windowed cosines and negative sines [2F, 1, window], each bin times `scale`."""
+        # Products stay below 2^24 and the size is a power of two: reduced to one turn, the angle is exact.
+        turn = torch.remainder(self.bins * self.samples, self.window_size) * (2 * math.pi / self.window_size)
+        return torch.cat([torch.cos(turn) * scale, -torch.sin(turn) * scale])[:, None] * self.window
 
     def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, T] -> real and imaginary part [B, C, F, N], as `HalfOverlapStft` gives them."""
         # Centred frames: half a window of silence before the first sample.
         padded = F.pad(wav, (self.hop, -wav.shape[-1] % self.hop + 2 * self.hop))
-        spectrum = F.conv1d(padded.flatten(0, 1)[:, None], self.fourier_analysis, stride=self.hop)
+        spectrum = F.conv1d(padded.flatten(0, 1)[:, None], self.basis(1.0), stride=self.hop)
         real, imaginary = spectrum.unflatten(0, (-1, wav.shape[1])).chunk(2, dim=2)
         return real, imaginary
 
     def synthesise(self, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
         """The inverse of `analyse`, [B, C, num_samples]."""
         spectrum = torch.cat([real, imaginary], dim=2).flatten(0, 1)
-        wav = F.conv_transpose1d(spectrum, self.fourier_synthesis, stride=self.hop)[:, 0]
+        wav = F.conv_transpose1d(spectrum, self.basis(self.twins), stride=self.hop)[:, 0]
         return wav.unflatten(0, (-1, real.shape[1]))[..., self.hop : self.hop + num_samples]
 
 
@@ -96,6 +109,7 @@ def export_onnx(restorer: Restorer, path: str | os.PathLike[str]) -> Path:
         )
         assert program is not None
         model = program.model_proto
+        forget_origin(model)
         describe(model, traits)
         temporary.write_bytes(model.SerializeToString())
     return path
@@ -109,7 +123,15 @@ def with_float_bounds(graph: torch.export.ExportedProgram) -> None:
             node.args = (value, *(None if bound is None else float(bound) for bound in bounds))
 
 
-def describe(model: "onnx.ModelProto", traits: Traits) -> None:  # type: ignore[name-defined]  # noqa: F821
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Drop the stack traces of every node, which hold this machine's paths and are as large as the weights."""
+    del model.graph.value_info[:]
+    for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def describe(model: onnx.ModelProto, traits: Traits) -> None:
     """Put what restoring must know into the file."""
     entry = model.metadata_props.add()
     entry.key, entry.value = ONNX_METADATA, json.dumps(asdict(traits))
@@ -127,6 +149,3 @@ def staged(path: Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-__all__ = ["ConvolutionStft", "Sequence", "export_onnx", "exportable", "np", "staged"]
