@@ -19,6 +19,7 @@ from upscale.restore.chunks import Overlap
 
 # Twice the half width of the resampling filter, in samples of the lower rate.
 RESAMPLE_CONTEXT = 2 * FILTER_WIDTH
+RESAMPLE_HOP = 16_384  # long enough for the filter's set-up not to count, short beside a model's context
 
 
 class Stream:
@@ -113,4 +114,4 @@ def _resampling(orig_rate: int, new_rate: int, hop: int) -> Overlap:
     rate = Fraction(new_rate, orig_rate)
     convert = partial(resample, orig_rate=orig_rate, new_rate=new_rate)
     context = RESAMPLE_CONTEXT * max(1, -(-orig_rate // new_rate))
-    return Overlap(convert, context=context, stride=rate.denominator, hop=hop, rate=rate)
+    return Overlap(convert, context=context, stride=rate.denominator, hop=min(hop, RESAMPLE_HOP), rate=rate)

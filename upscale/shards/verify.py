@@ -87,7 +87,7 @@ def _check_clip(key: str, content: dict[str, memoryview], split: str, check: Sha
     clean = _read(content[clean_endings[0]])
     description = _description(content)
     if description["split"] != split:
-        raise ValueError(f"belongs to {description['split']} but lies in {split}")
+        check.faults.append(f"{check.path}: clip {key}: belongs to {description['split']} but lies in {split}")
     expected = sorted(f"d{n:02d}.{clean_endings[0]}" for n in range(len(description.get("degraded", []))))
     degraded = sorted(ending for ending in content if ending not in (*FORMATS, "json"))
     if degraded != expected:
