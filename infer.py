@@ -1,8 +1,9 @@
-"""Restore one file with a trained model: python infer.py ckpt=PATH input=song.mp3 output=restored.wav
+"""Restore one file with a trained model: python infer.py input=song.mp3 [ckpt=PATH] [output=restored.wav]
 
 `ckpt` is a checkpoint (outputs/**/checkpoints/*.ckpt), a bundle's folder, an `.onnx` file or the name of a shipped
-model. File names with characters that Hydra keeps for itself are quoted twice, for the shell and for Hydra:
-python infer.py ckpt=fidelity 'input="Song (live), Pt. 1 = [best].mp3"' output=restored.flac
+model; without it, the shipped `fidelity`. Without `output`, NAME.restored.flac beside the input.
+File names with characters that Hydra keeps for itself are quoted twice, for the shell and for Hydra:
+python infer.py 'input="Song (live), Pt. 1 = [best].mp3"'
 """
 
 import hydra

@@ -16,8 +16,11 @@ import torch
 from upscale import audio
 from upscale.cli import main
 from upscale.codec import CodecSpec, encode
+from upscale.errors import UserError
 from upscale.models import WaveletUNet
+from upscale.restore import Restorer
 from upscale.restore.bundle import save_bundle
+from upscale.restore.infer import infer
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100
@@ -41,7 +44,7 @@ def mp3() -> bytes:
 
 def _run(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, **{"cwd": ROOT, **options})
 
 
 def test_restore_one_file(model, mp3, tmp_path, capsys):
@@ -131,10 +134,29 @@ def test_infer_restores_from_a_checkpoint_with_a_hard_name(mp3, tmp_path):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".ckpt", ".mp3", ".wav"]
 
 
-def test_infer_says_where_checkpoints_are():
-    done = _run("infer.py", "input=a.mp3", "output=b.wav")
-    assert done.returncode == 1 and done.stderr.startswith("error: which model? add ckpt=PATH (")
-    assert "checkpoint" in done.stderr and done.stderr.count("\n") == 1
+def test_infer_takes_the_shipped_model_and_says_where_checkpoints_are(mp3, tmp_path):
+    """No checkpoint and no output named: what `upscale restore` would write, and one line about other models."""
+    (tmp_path / "outputs/run/checkpoints").mkdir(parents=True)
+    (tmp_path / "outputs/run/checkpoints/best.ckpt").touch()
+    (tmp_path / "song.mp3").write_bytes(mp3)
+    done = _run(ROOT / "infer.py", "input=song.mp3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    line = done.stderr.splitlines()[0]
+    assert "no ckpt=PATH named: using fidelity" in line and "outputs/run/checkpoints/best.ckpt" in line
+    assert done.stdout.startswith("song.restored.flac: 1.00 s")
+    expected = Restorer.load("fidelity")(audio.read(tmp_path / "song.mp3")[0], RATE, bitrate=128)
+    restored, _ = audio.read(tmp_path / "song.restored.flac")
+    gain = np.sqrt(np.square(restored).sum() / np.square(expected).sum())
+    np.testing.assert_allclose(restored, gain * expected, atol=1e-5)
+    assert np.abs(restored - audio.read(tmp_path / "song.mp3")[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [(None, "add input=song.mp3"), ("nowhere.mp3", "nowhere.mp3: no such file")]
+)
+def test_infer_names_what_is_missing(name, message):
+    with pytest.raises(UserError, match=message):
+        infer(ckpt=None, input=name, output=None)
 
 
 @pytest.mark.slow

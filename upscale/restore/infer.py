@@ -1,5 +1,7 @@
 """What `infer.py` runs: one file with one model, and a progress bar."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -7,7 +9,8 @@ from upscale import audio
 from upscale.errors import UserError
 from upscale.restore.examine import examine
 from upscale.restore.files import FileOptions, FileResult, restore_file
-from upscale.restore.restorer import Restorer, what_there_is
+from upscale.restore.library import RESTORED
+from upscale.restore.restorer import DEFAULT_MODEL, Restorer, what_there_is
 
 
 def infer(
@@ -21,12 +24,17 @@ def infer(
     ceiling_db: float = -0.1,
     subtype: str | None = None,
 ) -> FileResult:
-    """Restore the file `input` to `output` with the model `ckpt`; what is missing is asked for by name."""
-    if ckpt is None:
-        raise UserError(f"which model? add ckpt=PATH ({what_there_is()})")
-    if input is None or output is None:
-        raise UserError("which file? add input=song.mp3 output=restored.wav")
+    """Restore the file `input` to `output` (beside it, unless told) with `ckpt` (the shipped model, unless told)."""
+    if input is None:
+        raise UserError("which file? add input=song.mp3")
+    if not Path(input).is_file():
+        raise UserError(f"input={input}: no such file")
+    if output is None:
+        output = str(Path(input).with_suffix(f"{RESTORED}.flac"))
     restorer = Restorer.load(ckpt, device=device)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if ckpt is None:
+        console.print(f"no ckpt=PATH named: using {DEFAULT_MODEL} ({what_there_is()})", markup=False)
     info = audio.probe(input)
     options = FileOptions(
         subtype=subtype,
@@ -35,7 +43,6 @@ def infer(
         ceiling_db=ceiling_db,
         bitrate=examine(input).effective_bitrate,
     )
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         total = None if info.num_samples is None else info.num_samples / info.sample_rate

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RELEASED = Path(__file__).parents[1] / "released"
+DEFAULT_MODEL = "fidelity"
 CHUNK_SECONDS = 12.0
 Wav = TypeVar("Wav")
 
@@ -111,7 +112,7 @@ class Restorer:
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
     """The path of a model that is named; a mistake says which names and checkpoints there are."""
-    name = "fidelity" if model is None else os.fspath(model)
+    name = DEFAULT_MODEL if model is None else os.fspath(model)
     path = Path(name).expanduser()
     if path.exists():
         return path
