@@ -8,19 +8,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from upscale import audio
 from upscale.cli import main
+from upscale.cli.view import View
 from upscale.codec import CodecSpec, encode
 from upscale.errors import UserError
 from upscale.models import WaveletUNet
 from upscale.restore import Restorer
+from upscale.restore.batch import Outcome
 from upscale.restore.bundle import save_bundle
 from upscale.restore.infer import infer
+from upscale.restore.library import Job
 
 ROOT = Path(__file__).parents[1]
 RATE = 44_100
@@ -119,6 +124,50 @@ def test_listen_measures_where_there_is_no_sound_card(model, mp3, tmp_path, caps
     (tmp_path / "a.mp3").write_bytes(mp3)
     assert main(["listen", str(tmp_path / "a.mp3"), "--model", str(model), "--benchmark", "--seconds", "0.5"]) == 0
     assert "latency" in (text := capsys.readouterr().out) and "0.5 s of sound at" in text
+
+
+def test_listen_plays_what_restoring_gives(model, mp3, tmp_path, monkeypatch, capsys):
+    """A sound card that keeps what it is given."""
+    played = []
+
+    class Card:
+        def __init__(self, **settings: object) -> None:
+            assert settings == {"samplerate": RATE, "channels": 2, "dtype": "float32"}
+
+        def __enter__(self) -> "Card":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def write(self, block: np.ndarray) -> None:
+            assert block.flags.c_contiguous and block.dtype == np.float32
+            played.append(block)
+
+    monkeypatch.setitem(sys.modules, "sounddevice", SimpleNamespace(OutputStream=Card))
+    (tmp_path / "a.mp3").write_bytes(mp3)
+    assert main(["listen", str(tmp_path / "a.mp3"), "--model", str(model)]) == 0
+    wav, _ = audio.read(tmp_path / "a.mp3")
+    expected = Restorer.load(model, device="cpu")(wav, RATE, bitrate=128)
+    np.testing.assert_allclose(np.concatenate(played).T, expected, atol=1e-5)
+    assert "latency" in capsys.readouterr().out
+
+
+def test_a_terminal_shows_a_bar_for_each_file_and_one_for_all(tmp_path):
+    """What is drawn while two files are at work: names, shares done and the time left; then a line for each."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    jobs = [Job(tmp_path / name, tmp_path / f"{name}.flac", "PCM_24") for name in ("one [x].mp3", "two.mp3")]
+    with View(len(jobs), console) as view:
+        for job in jobs:
+            view.started(job, seconds=10.0)
+        view.advanced(jobs[0], 5.0)
+        view.advanced(jobs[1], 2.5)
+        view._progress.refresh()
+        drawn = console.file.getvalue()
+        view.finished(Outcome(jobs[1], "failed", "broken"))
+    assert all(
+        text in drawn for text in ("all 2 files", "one [x].mp3", "two.mp3", " 50 %", " 25 %", " 38 %", "-:--:--")
+    )
+    assert f"failed: {jobs[1].source}: broken" in console.file.getvalue()
 
 
 def test_infer_restores_from_a_checkpoint_with_a_hard_name(mp3, tmp_path):

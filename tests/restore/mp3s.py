@@ -1,13 +1,21 @@
-"""Real MP3 files by two encoders: FFmpeg's libmp3lame through PyAV (with a LAME tag) and lameenc (bare frames)."""
+"""Real MP3 files by three encoders: FFmpeg's libmp3lame (with a LAME tag), LAME alone (bare frames), and Shine.
+
+Shine shares no code with LAME. PyAV does not carry it, so its file is stored; it was made from `music(1.2)` by
+ffmpeg -i music.wav -c:a libshine -b:a 96k -write_xing 0 -id3v2_version 0 -bitexact tests/data/shine.mp3
+"""
 
 import io
 from pathlib import Path
 
 import av
-import lameenc
 import numpy as np
 
+from upscale.codec import CodecSpec
+from upscale.codec.lame import encode_frames
+
 RATE = 44_100
+SHINE = Path(__file__).parents[1] / "data" / "shine.mp3"
+LAMBDA = 118  # FFmpeg's unit of quality (FF_QP2LAMBDA)
 
 
 def music(seconds: float = 2.0, channels: int = 2, sample_rate: int = RATE) -> np.ndarray:
@@ -20,15 +28,26 @@ def music(seconds: float = 2.0, channels: int = 2, sample_rate: int = RATE) -> n
 
 
 def by_ffmpeg(
-    wav: np.ndarray, *, bitrate: int = 128, joint: bool = True, xing: bool = True, sample_rate: int = RATE
+    wav: np.ndarray,
+    *,
+    mode: str = "cbr",
+    bitrate: int = 128,
+    joint: bool = True,
+    xing: bool = True,
+    sample_rate: int = RATE,
 ) -> bytes:
-    """CBR with FFmpeg's Info tag, as most people's tools write it."""
+    """With FFmpeg's Info or Xing tag, as most people's tools write it. In mode `vbr`, `bitrate` is LAME's -V."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp3", options={"write_xing": str(int(xing)), "id3v2_version": "0"}) as container:
         options = {"joint_stereo": str(int(joint)), "compression_level": "7"}
-        stream = container.add_stream("libmp3lame", rate=sample_rate, options=options)
+        if mode == "vbr":
+            options |= {"flags": "+qscale", "global_quality": str(bitrate * LAMBDA)}
+        stream = container.add_stream(
+            "libmp3lame", rate=sample_rate, options=options | {"abr": str(int(mode == "abr"))}
+        )
         stream.layout = "mono" if len(wav) == 1 else "stereo"
-        stream.bit_rate = bitrate * 1000
+        if mode != "vbr":
+            stream.bit_rate = bitrate * 1000
         frame = av.AudioFrame.from_ndarray(wav, format="fltp", layout=stream.layout.name)
         frame.sample_rate = sample_rate
         for packet in [*stream.encode(frame), *stream.encode(None)]:
@@ -36,24 +55,11 @@ def by_ffmpeg(
     return file.getvalue()
 
 
-def by_lame(wav: np.ndarray, *, mode: str = "cbr", bitrate: int = 128, sample_rate: int = RATE) -> bytes:
-    """Bare frames without any header: CBR, ABR or VBR (`bitrate` is then LAME's -V)."""
-    encoder = lameenc.Encoder()
-    encoder.silence()
-    encoder.set_channels(len(wav))
-    encoder.set_in_sample_rate(sample_rate)
-    encoder.set_out_sample_rate(sample_rate)
-    encoder.set_quality(7)
-    if mode == "cbr":
-        encoder.set_bit_rate(bitrate)
-    elif mode == "abr":
-        encoder.set_vbr(3)
-        encoder.set_vbr_mean_bitrate_kbps(bitrate)
-    else:
-        encoder.set_vbr(4)
-        encoder.set_vbr_quality(bitrate)
-    steps = np.clip(np.rint(wav.T * 32767), -32768, 32767).astype("<i2")
-    return bytes(encoder.encode(steps.tobytes())) + bytes(encoder.flush())
+def by_lame(
+    wav: np.ndarray, *, mode: str = "cbr", bitrate: int = 128, stereo: str = "joint", sample_rate: int = RATE
+) -> bytes:
+    """Bare frames without any header: CBR, ABR or VBR (`bitrate` is then what that level averages: 190 is V2)."""
+    return encode_frames(wav, CodecSpec(bitrate=bitrate, mode=mode, quality=7, stereo=stereo), sample_rate)
 
 
 def save(path: Path, data: bytes) -> Path:

@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from mp3s import RATE, by_ffmpeg, by_lame, music, save
+from mp3s import RATE, SHINE, by_ffmpeg, by_lame, music, save
 
 from upscale import audio
 from upscale.restore.cutoff import measure_cutoff
@@ -26,12 +26,26 @@ def test_ffmpeg_info_tag(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "bitrate", "method", "low", "high"),
-    [("cbr", 96, "CBR", 96, 96), ("vbr", 4, "VBR", 60, 260), ("abr", 150, "VBR", 110, 190)],
+    [("cbr", 96, "CBR", 96, 96), ("vbr", 165, "VBR", 100, 230), ("abr", 160, "VBR", 120, 200)],
 )
 def test_bare_frames(tmp_path, mode, bitrate, method, low, high):
     info = read_mpeg(save(tmp_path / "a.mp3", by_lame(WAV, mode=mode, bitrate=bitrate)))
     assert info.method == method and low <= info.bitrate <= high
-    assert info.lame is None and info.header in (None, "Xing")
+    assert info.lame is None and info.header is None and info.mode == "joint stereo"
+
+
+def test_stereo_modes_and_another_encoder(tmp_path):
+    assert read_mpeg(save(tmp_path / "a.mp3", by_lame(WAV, bitrate=192))).mode == "joint stereo"
+    assert read_mpeg(save(tmp_path / "b.mp3", by_lame(WAV, bitrate=192, stereo="plain"))).mode == "stereo"
+    assert read_mpeg(save(tmp_path / "c.mp3", by_lame(WAV[:1], bitrate=64))).mode == "mono"
+    shine = read_mpeg(SHINE)
+    assert (shine.mode, shine.bitrate, shine.method, shine.lame) == ("stereo", 96, "CBR", None)
+
+
+@pytest.mark.parametrize("mode", ["vbr", "abr"])
+def test_ffmpeg_xing_tag(tmp_path, mode):
+    info = read_mpeg(save(tmp_path / "a.mp3", by_ffmpeg(WAV, mode=mode, bitrate={"vbr": 2, "abr": 160}[mode])))
+    assert (info.header, info.method, info.lame.delay) == ("Xing", "VBR", 576) and 120 < info.bitrate < 250
 
 
 def test_leading_garbage_is_counted(tmp_path):

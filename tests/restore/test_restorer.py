@@ -108,13 +108,42 @@ def test_wrong_input_is_named(identity, wav, rate):
 
 
 def test_missing_model_says_where_models_are(tmp_path, monkeypatch):
-    (tmp_path / "outputs/run/checkpoints").mkdir(parents=True)
-    (tmp_path / "outputs/run/checkpoints/best.ckpt").touch()
+    """One checkpoint for each run, the best where there is one."""
+    for run, name in (("a", "best"), ("a", "last"), ("b", "last")):
+        (tmp_path / f"outputs/{run}/checkpoints").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"outputs/{run}/checkpoints/{name}.ckpt").touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"outputs/run/checkpoints/best\.ckpt"):
+    with pytest.raises(UserError) as raised:
         Restorer.load("nowhere.ckpt")
+    named = {f"outputs/{run}/checkpoints/{name}.ckpt" for run, name in (("a", "best"), ("b", "last"))}
+    assert all(path in str(raised.value) for path in named) and "a/checkpoints/last" not in str(raised.value)
 
 
 def test_missing_device_is_named(identity):
     with pytest.raises(UserError, match="use auto"):
         Restorer.from_module(identity(), device="tpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fidelity", "perceptual"])
+def test_a_shipped_models_stream_equals_offline(name):
+    """Blocks of 1 to 60,000 samples, as they come; the default chunks of a stream against those of a whole file."""
+    from upscale.codec import CodecSpec, roundtrip
+    from upscale.corpus import demo
+
+    wav = roundtrip(demo.compose(seed=3, seconds=10.0), CodecSpec(bitrate=64))
+    restorer = Restorer.load(name, device="cpu")
+    stream = restorer.stream(RATE, bitrate=64)
+    assert stream.latency <= 3 * restorer.traits.context
+    sizes = np.random.default_rng(0).choice([1, 13, 1_024, 4_800, 60_000], size=10_000)
+    outputs, start, given = [], 0, 0
+    for size in sizes:
+        outputs.append(stream.push(wav[:, start : start + size]))
+        start, given = start + size, given + outputs[-1].shape[1]
+        assert given >= min(start, wav.shape[1]) - stream.latency
+        if start >= wav.shape[1]:
+            break
+    outputs.append(stream.flush())
+    offline = restorer(wav, RATE, bitrate=64)
+    assert np.abs(offline - wav).max() > 1e-2, "the model does something"
+    np.testing.assert_allclose(np.concatenate(outputs, axis=1), offline, atol=1e-5)

@@ -88,7 +88,9 @@ def _open_sound_card(sample_rate: int, channels: int) -> Any:
 
         return sounddevice.OutputStream(samplerate=sample_rate, channels=channels, dtype="float32")
     except (ImportError, OSError) as error:
-        print(f"no sound card ({error}; playing needs `pip install sounddevice`): measuring instead")
+        print(
+            f"no sound card ({error}; playing needs pip install 'upscalemp3[listen]' and PortAudio): measuring instead"
+        )
     except Exception as error:  # PortAudio's own error, whose class needs the import that failed
         print(f"no sound card ({error}): measuring instead")
     return None

@@ -103,10 +103,11 @@ class Restorer:
     ) -> Stream:
         """A stream for sound at `sample_rate`. Short chunks lag less and compute more of what is thrown away.
 
-        Without `chunk_seconds` each chunk yields as much as its context on the two sides: half the work is kept.
+        Without `chunk_seconds` each chunk yields as much as its context on one side: it lags by twice the context,
+        and a third of the work is kept.
         """
         traits = self.traits
-        hop = 2 * traits.context if chunk_seconds is None else round(chunk_seconds * traits.sample_rate)
+        hop = traits.context if chunk_seconds is None else round(chunk_seconds * traits.sample_rate)
         return Stream(self.backend, sample_rate=sample_rate, hop=max(hop, traits.stride), bitrate=bitrate, mix=mix)
 
 
@@ -134,14 +135,22 @@ def trained_bitrates(model: str | os.PathLike[str] | None) -> tuple[int, ...]:
 
 
 def what_there_is(root: Path | None = None) -> str:
-    """The shipped models and the checkpoints under `outputs/`, newest first, in words."""
+    """The shipped models and the best checkpoint of each run under `outputs/`, newest first, in words."""
     shipped = sorted(path.parent.name for path in RELEASED.glob("*/model.yaml"))
     root = root or Path("outputs")
-    checkpoints = sorted(root.glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    checkpoints = sorted(_best_checkpoints(root), key=lambda path: path.stat().st_mtime, reverse=True)
     names = f"shipped models: {', '.join(shipped)}" if shipped else "no model is shipped with this version"
     if checkpoints:
         return f"{names}; checkpoints: {', '.join(str(path) for path in checkpoints[:5])}"
     return f"{names}; no checkpoint under {root}/**/checkpoints yet: `make demo` or `python train.py` makes one"
+
+
+def _best_checkpoints(root: Path) -> list[Path]:
+    """One for each run: `best.ckpt`, or the newest where a run was stopped before it had one."""
+    runs: dict[Path, list[Path]] = {}
+    for path in root.glob("**/checkpoints/*.ckpt"):
+        runs.setdefault(path.parent, []).append(path)
+    return [max(paths, key=lambda path: (path.name == "best.ckpt", path.stat().st_mtime)) for paths in runs.values()]
 
 
 def _model_name(path: Path) -> str:
