@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RELEASED = Path(__file__).parents[1] / "released"
 DEFAULT_MODEL = "fidelity"
 CHUNK_SECONDS = 12.0
+MIN_HOP_SECONDS = 0.1  # shorter chunks cost more in calls than they save in delay
 Wav = TypeVar("Wav")
 
 
@@ -103,11 +104,12 @@ class Restorer:
     ) -> Stream:
         """A stream for sound at `sample_rate`. Short chunks lag less and compute more of what is thrown away.
 
-        Without `chunk_seconds` each chunk yields as much as its context on one side: it lags by twice the context,
-        and a third of the work is kept.
+        Without `chunk_seconds` each chunk yields as much as its context on one side (0.1 s at least): it lags by
+        twice the context, and a third of the work is kept.
         """
         traits = self.traits
-        hop = traits.context if chunk_seconds is None else round(chunk_seconds * traits.sample_rate)
+        seconds = max(traits.context / traits.sample_rate, MIN_HOP_SECONDS) if chunk_seconds is None else chunk_seconds
+        hop = round(seconds * traits.sample_rate)
         return Stream(self.backend, sample_rate=sample_rate, hop=max(hop, traits.stride), bitrate=bitrate, mix=mix)
 
 
