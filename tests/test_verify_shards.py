@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from upscale.errors import UserError
 from upscale.shards.clip import encode_clip
@@ -86,6 +87,13 @@ def tone(rate: int, num_samples: int) -> bytes:
     return encode_clip(np.stack([pcm, pcm], axis=1), rate, "wav")
 
 
+def loud() -> bytes:
+    """A second of floats beyond full scale: the only form of clip that can hold them."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.full((44_100, 2), 1.5, np.float32), 44_100, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
 def edited(**changes) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps(json.loads(data) | changes).encode()
 
@@ -108,6 +116,8 @@ def test_a_good_folder_has_no_fault(good):
         (replace("wav", lambda data: b"junk" * 100), "not a WAV or FLAC"),
         (replace("wav", lambda data: tone(48_000, 44_100)), "48000 Hz instead of 44100"),
         (replace("wav", lambda data: encode_clip(np.zeros((44_100, 2), "<i2"), 44_100, "wav")), "is silent"),
+        (replace("wav", lambda data: loud()), "holds samples outside +-1"),
+        (replace("d00.wav", lambda data: loud()), "holds samples outside +-1"),
         (replace("wav", lambda data: tone(44_100, 400)), "not as long as the clean clip"),
         (replace("wav", lambda data: tone(44_100, 44_100)), "NOTHING"),
         (replace("d00.wav", lambda data: tone(44_100, 400)), "not as long as the clean clip"),
@@ -151,6 +161,47 @@ def test_clips_that_are_missing_or_there_twice(folder):
 
     rewrite(first_shard(folder), drop)
     assert any("good clips, the manifest says" in fault for fault in faults(folder))
+
+
+def test_clips_of_another_length(folder):
+    """All versions of a clip agree with each other, but not with the manifest."""
+
+    def change(length: int) -> Callable[[dict[str, bytes]], None]:
+        def both(members: dict[str, bytes]) -> None:
+            key = next(iter(members)).split(".")[0]
+            members[f"{key}.wav"] = members[f"{key}.d00.wav"] = tone(44_100, length)
+
+        return both
+
+    rewrite(first_shard(folder), change(40_000))
+    found = faults(folder)
+    assert len(found) == 1 and "samples, the manifest says" in found[0]
+    rewrite(first_shard(folder), change(50_000))
+    assert any("clips longer than segment_seconds=1.0" in fault for fault in faults(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a manifest"),
+        ('{"split": "train", "shards": [], "songs": {}, "settings": {}}', "is not a manifest"),
+    ],
+)
+def test_a_damaged_manifest(folder, text, message):
+    (folder / "train" / "manifest.json").write_text(text)
+    assert any(message in fault for fault in faults(folder))
+
+
+def test_a_song_moved_to_another_split_with_its_manifest(folder):
+    """Everything agrees within each split: only the songs themselves tell."""
+    test, train = first_shard(folder, "test"), first_shard(folder)
+    with tarfile.open(test) as tar:
+        stranger = {member.name: tar.extractfile(member).read() for member in tar}
+    songs = {json.loads(data)["song"] for name, data in stranger.items() if name.endswith("json")}
+    copied = {name: edited(split="train")(data) if name.endswith("json") else data for name, data in stranger.items()}
+    rewrite(train, lambda members: members.update(copied))
+    found = faults(folder)
+    assert all(any(f"song {song} lies in train and in test" in fault for fault in found) for song in songs)
 
 
 def test_shards_that_are_missing_cut_or_strange(folder):

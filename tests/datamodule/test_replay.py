@@ -1,10 +1,13 @@
 """The same seed gives the same batches: in any process, after any interruption, through Lightning."""
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
 from upscale.datamodule import ShardDataModule
+from upscale.datamodule import clips as clips_module
+from upscale.shards.prepare import prepare
 
 
 def epoch(data: ShardDataModule, number: int) -> list:
@@ -62,6 +65,56 @@ def test_the_ranks_of_a_job_share_the_clips(make, monkeypatch):
         validated += [key for batch in data.val_dataloader() for key in batch.key]
     assert len(trained) == len(set(trained)) == 12
     assert sorted(validated) == sorted(make().clips["val"].index.keys)
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """36 clips of a quarter second to train on, 18 to validate with."""
+    out = tmp_path_factory.mktemp("many")
+    cut = {"segment_seconds": 0.25, "min_seconds": 0.25, "clips_per_shard": 7}
+    prepare(out, num_demo_songs=6, demo_seconds=2.25, val_share=0.3, test_share=0.0, seed=3, workers=1, **cut)
+    return out
+
+
+def test_a_job_of_4_ranks_with_4_workers_each(make, many, monkeypatch):
+    """Every worker process of every rank has training clips of its own; validation clips come exactly once."""
+
+    def signed(wav, spec, sample_rate):  # instead of a codec: which worker made this?
+        info = torch.utils.data.get_worker_info()
+        return np.full_like(wav, info.id)
+
+    monkeypatch.setattr(clips_module, "roundtrip", signed)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    seen: dict[str, dict[tuple[int, int], list[str]]] = {"train": {}, "val": {}}
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        data = make(root=str(many), clip_seconds=0.2, num_workers=4, batch_size=2, num_batches=4, channels=1)
+        for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+            for batch in loader:
+                worker = int(batch.degraded[0, 0, 0])
+                assert (batch.degraded == worker).all()
+                seen[split].setdefault((rank, worker), []).extend(batch.key)
+    assert set(seen["train"]) == {(rank, worker) for rank in range(4) for worker in range(4)}
+    trained = [key for keys in seen["train"].values() for key in keys]
+    assert len(trained) == len(set(trained)) == 32
+    validated = sorted(key for keys in seen["val"].values() for key in keys)
+    assert validated == sorted(data.clips["val"].index.keys) and len(validated) == 18
+
+
+def test_workers_stay_for_the_next_epoch(make):
+    loader = make(num_workers=1, num_batches=2).train_dataloader()
+    list(loader)
+    workers = [worker.pid for worker in loader._iterator._workers]
+    list(loader)
+    assert [worker.pid for worker in loader._iterator._workers] == workers
+    loader._iterator._shutdown_workers()
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_memory_is_pinned_where_there_is_a_gpu(make, monkeypatch, has_gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    data = make()
+    assert [loader.pin_memory for loader in (data.train_dataloader(), data.val_dataloader())] == [has_gpu] * 2
 
 
 class Recorder(pl.LightningModule):

@@ -5,6 +5,8 @@ Two ideas make it fast. Struck and plucked sounds are sums of damped partials, a
 """
 
 from collections.abc import Callable
+from functools import lru_cache
+from math import ceil
 
 import numpy as np
 from scipy import signal
@@ -12,6 +14,8 @@ from scipy import signal
 SAMPLE_RATE = 44_100
 TOP_HZ = 20_000.0
 TABLE_SIZE = 4096
+VIBRATO_HZ = 5.3
+ROWS_IN_CACHE = 128
 
 Wave = np.ndarray
 Voice = Callable[[float, float, np.random.Generator], Wave]  # (frequency in Hz, seconds, generator) -> [T]
@@ -29,6 +33,7 @@ def modes(frequencies: np.ndarray, amplitudes: np.ndarray, decay_seconds: np.nda
     """
     step = 256
     wave = np.zeros((-(-num_samples // step), step), np.float32)
+    product = np.empty_like(wave)
     for frequency, amplitude, decay in zip(frequencies, amplitudes, decay_seconds, strict=True):
         if frequency >= TOP_HZ:
             continue
@@ -36,8 +41,12 @@ def modes(frequencies: np.ndarray, amplitudes: np.ndarray, decay_seconds: np.nda
         num_rows = min(len(wave), 1 + int(9.2 * decay * SAMPLE_RATE / step))
         coarse = (amplitude * np.exp(rate * step * np.arange(num_rows))).astype(np.complex64)[:, None]
         fine = np.exp(rate * np.arange(step)).astype(np.complex64)
-        wave[:num_rows] += coarse.real * fine.real
-        wave[:num_rows] -= coarse.imag * fine.imag
+        cosine, sine = fine.real.copy(), fine.imag.copy()
+        for first in range(0, num_rows, ROWS_IN_CACHE):
+            rows = slice(first, min(first + ROWS_IN_CACHE, num_rows))
+            part, out = wave[rows], product[: rows.stop - first]
+            part += np.multiply(coarse.real[rows], cosine, out=out)
+            part -= np.multiply(coarse.imag[rows], sine, out=out)
     return wave.reshape(-1)[:num_samples]
 
 
@@ -50,19 +59,31 @@ def table(amplitudes: np.ndarray) -> np.ndarray:
     return (period / np.abs(period).max()).astype(np.float32)
 
 
+@lru_cache(maxsize=16)
+def _clock(num_seconds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What every note needs: the time in seconds, the growth of a vibrato, its swing."""
+    t = np.arange(num_seconds * SAMPLE_RATE, dtype=np.float64) / SAMPLE_RATE
+    return t, np.minimum(2 * t, 1.0), np.sin(2 * np.pi * VIBRATO_HZ * t)
+
+
 def oscillator(period: np.ndarray, frequency: float, num_samples: int, phase: float, vibrato: float = 0.0) -> Wave:
     """Read `period` at `frequency` Hz; `vibrato` is a relative depth at 5.3 Hz that grows over half a second."""
-    t = np.arange(num_samples, dtype=np.float64) / SAMPLE_RATE
-    turns = frequency * t + phase
+    t, growth, swing = (values[:num_samples] for values in _clock(ceil(num_samples / SAMPLE_RATE)))
+    turns = frequency * t
+    turns += phase
     if vibrato:
-        rate = 2 * np.pi * 5.3
-        turns += frequency * vibrato / rate * np.minimum(2 * t, 1.0) * np.sin(rate * t)
-    position = turns * TABLE_SIZE
-    index = position.astype(np.int64)
-    fraction = (position - index).astype(np.float32)
+        bend = (frequency * vibrato / (2 * np.pi * VIBRATO_HZ)) * growth
+        bend *= swing
+        turns += bend
+    turns *= TABLE_SIZE
+    index = turns.astype(np.int64)
+    turns -= index
+    fraction = turns.astype(np.float32)
     index &= TABLE_SIZE - 1
     slope = np.roll(period, -1) - period
-    return period[index] + fraction * slope[index]
+    fraction *= slope.take(index)
+    fraction += period.take(index)
+    return fraction
 
 
 def envelope(num_samples: int, attack_seconds: float, release_seconds: float, sustain: float = 1.0) -> Wave:
@@ -73,10 +94,15 @@ def envelope(num_samples: int, attack_seconds: float, release_seconds: float, su
     return (shape * np.minimum(1.0, (t[-1] - t) / release_seconds)).astype(np.float32)
 
 
+@lru_cache(maxsize=64)
+def _band_pass(low_hz: float, high_hz: float) -> np.ndarray:
+    return signal.butter(2, [low_hz, high_hz], "bandpass", fs=SAMPLE_RATE, output="sos").astype(np.float32)
+
+
 def noise_burst(decay_seconds: float, low_hz: float, high_hz: float, rng: np.random.Generator, seconds: float) -> Wave:
     num_samples = int(seconds * SAMPLE_RATE)
     white = rng.standard_normal(num_samples).astype(np.float32)
-    sos = signal.butter(2, [low_hz, high_hz], "bandpass", fs=SAMPLE_RATE, output="sos").astype(np.float32)
+    sos = _band_pass(low_hz, high_hz)
     t = np.arange(num_samples, dtype=np.float32) / SAMPLE_RATE
     return signal.sosfilt(sos, white).astype(np.float32) * np.exp(-t / decay_seconds)
 

@@ -46,7 +46,7 @@ class ShardJob:
 
 def write_shard(job: ShardJob) -> tuple[ShardEntry, dict[str, int]]:
     """Write the shard whole or not at all; returns its manifest entry and the number of clips of each song."""
-    temporary = job.path.with_name(f".{job.path.name}.part")
+    temporary = job.path.with_name(f".{job.path.name}.{os.getpid()}.part")
     num_samples = 0
     songs: Counter[str] = Counter()
     try:

@@ -4,12 +4,16 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import torch
 from rich.progress import track as progress
+
+from upscale.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +38,10 @@ def run_jobs(
             futures = {pool.submit(work, item): item for item in items}
             for future in progress(as_completed(futures), description, total=len(items)):
                 yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker process was killed, perhaps for want of memory: run the same command again with workers=1"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -51,3 +59,12 @@ def _run_here(work: Callable[[Item], Result], items: Sequence[Item], description
 def _start_worker() -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot tell its workers to end: they would wait for work, or go on writing, forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

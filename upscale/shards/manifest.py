@@ -50,7 +50,10 @@ def parse_manifest(text: bytes | str, where: str) -> Manifest:
     try:
         content = json.loads(text)
         shards = [ShardEntry(**entry) for entry in content["shards"]]
-        return Manifest(content["split"], content["settings"], shards, content["songs"])
+        settings = content["settings"]
+        if not all(settings[name] > 0 for name in ("sample_rate", "segment_seconds")):
+            raise ValueError("settings out of range")
+        return Manifest(content["split"], settings, shards, content["songs"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where}: is not a manifest of shards ({error}); prepare the shards again") from error
 
@@ -65,8 +68,15 @@ def read_manifest(folder: Path) -> Manifest:
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all; the same content gives the same bytes."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); make room and run the same command again"
+        ) from error
 
 
 def file_hash(path: Path) -> str:

@@ -27,6 +27,7 @@ from upscale.shards.manifest import NAME, Manifest, ShardEntry, write_json
 
 BUILD = ".build"  # what an interrupted run leaves for the next one
 SUMMARY = "prepared.json"
+PARTS = ".shard-*.part"  # half-written, by a run that was killed
 
 logger = logging.getLogger(__name__)
 
@@ -166,10 +167,18 @@ def _resume(out: Path, settings: dict[str, Any], overwrite: bool) -> Summary | N
             )
     elif any(out.glob("*/*.tar")) and not overwrite:
         raise UserError(f"{out} holds shards of unknown origin: choose another out=DIR or add overwrite=true")
+    _make_folder(out)
     _clear(out)
-    state.parent.mkdir(parents=True)
+    _make_folder(state.parent)
     write_json(state, settings)
     return None
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made ({error.strerror}); choose another out=DIR or make room") from error
 
 
 def _clear(out: Path) -> None:
@@ -177,7 +186,7 @@ def _clear(out: Path) -> None:
     shutil.rmtree(out / BUILD, ignore_errors=True)
     (out / SUMMARY).unlink(missing_ok=True)
     for split in SPLITS:
-        for path in [*(out / split).glob("shard-*.tar"), out / split / NAME]:
+        for path in [*(out / split).glob("shard-*.tar"), *(out / split).glob(PARTS), out / split / NAME]:
             path.unlink(missing_ok=True)
 
 
@@ -245,8 +254,10 @@ def _plan(
 def _write_all(jobs: Sequence[ShardJob], out: Path, workers: int) -> dict[Path, tuple[ShardEntry, dict[str, int]]]:
     """Entry and songs of each shard; shards that an interrupted run has finished stay as they are."""
     written: dict[Path, tuple[ShardEntry, dict[str, int]]] = {}
+    for path in out.glob(f"*/{PARTS}"):
+        path.unlink(missing_ok=True)
     for job in jobs:
-        job.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(job.path.parent)
         note = _note(out, job)
         if note.exists() and job.path.exists():
             entry, songs = json.loads(note.read_bytes())

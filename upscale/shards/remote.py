@@ -36,7 +36,10 @@ def local_shards(root: str, split: str, cache: Path) -> list[Path]:
         return sorted((Path(root) / split).glob("*.tar"))
     manifest = parse_manifest(_read(_url(root, split, NAME)), _url(root, split, NAME))
     folder = cache / f"{derive_seed(root):016x}" / split
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"data.cache={cache}: cannot be written ({error.strerror})") from error
     missing = [entry for entry in manifest.shards if not _is_cached(folder, entry)]
     with ThreadPoolExecutor(NUM_DOWNLOADS) as pool:
         jobs = [pool.submit(_download, _url(root, split, entry.name), folder, entry) for entry in missing]
