@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.kernels import norm_gelu, same_conv
+from upscale.models.kernels import gate_pair, norm_gelu, same_conv
 
 NORM_EPS = 1e-3  # Keras' default, which the original trained with
 
@@ -78,7 +78,8 @@ class BandProcess(nn.Module):
         self.merge = ConvNormGelu(2 * half, out_channels)
 
     def forward(self, approx: Tensor, detail: Tensor) -> Tensor:
-        return self.merge(torch.cat([self.approx(approx), self.detail(detail)], dim=-1))
+        approx_gate, detail_gate = self.approx[1].conv, self.detail[1].conv
+        return self.merge(gate_pair(self.approx[0](approx), approx_gate, self.detail[0](detail), detail_gate))
 
 
 class GatedSkip(nn.Module):
@@ -91,4 +92,4 @@ class GatedSkip(nn.Module):
         self.norm = nn.LayerNorm(2 * channels, eps=NORM_EPS)
 
     def forward(self, decoded: Tensor, encoded: Tensor) -> Tensor:
-        return self.norm(torch.cat([self.decoder_gate(decoded), self.encoder_gate(encoded)], dim=-1))
+        return gate_pair(decoded, self.decoder_gate.conv, encoded, self.encoder_gate.conv, self.norm)

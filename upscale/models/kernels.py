@@ -1,27 +1,24 @@
-"""The two operations that fill nearly all of a training step, written for the speed of a CPU.
+"""The operations that fill nearly all of a training step, in the form that is fastest on a CPU.
 
 Shapes: B batch, T time, C channels in, O channels out, K taps. Frames are [B, T, C].
 
-PyTorch's own operations compute the same; these are faster on a CPU and keep fewer activations for the way back:
-
-- The weight gradient of a long kernel is oneDNN's slow path (no fast kernel beyond 14 taps): a tenth of the forward's
-  rate. As K matrix products over shifted views of the input it runs at half of it and more.
-- GELU through tanh costs four times what the same formula costs through a sigmoid,
-  gelu(z) = z * sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3)); what LayerNorm gave is computed again on the way back.
-
-The plain operations are used on other devices and under autocast, and while a model is being exported.
+PyTorch's own operations compute the same, and are used on other devices, under autocast and while a model is compiled
+or exported. On a CPU a convolution is one of three: by blocks (`correlate`) where that takes half the multiplications,
+oneDNN's otherwise; but the weight gradient of a long kernel is oneDNN's slow path (no fast kernel beyond 14 taps), a
+tenth of the forward's rate, and K matrix products over shifted views of the input run at half of it and more.
 """
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CUBIC = 0.044715
-SCALE = 2 * math.sqrt(2 / math.pi)
+from upscale.models.correlate import correlate, correlate_frames, share_of_work
+from upscale.models.pointwise import GatePair, NormGelu, plain_gate_pair, plain_norm_gelu
+
+OUTPUT_GAIN, WEIGHT_GAIN = 0.5, 0.75  # shares of the multiplications, below which `correlate` is faster than oneDNN
 
 
 def same_conv(frames: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -33,9 +30,14 @@ def same_conv(frames: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def norm_gelu(frames: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """[B, T, C] -> [B, T, C]: LayerNorm over channels, then GELU (tanh form)."""
-    if runs_plain(frames):
-        return F.gelu(F.layer_norm(frames, weight.shape, weight, bias, eps), approximate="tanh")
-    return NormGelu.apply(frames, weight, bias, eps)
+    return (plain_norm_gelu if runs_plain(frames) else NormGelu.apply)(frames, weight, bias, eps)
+
+
+def gate_pair(x: Tensor, x_conv: Any, y: Tensor, y_conv: Any, norm: nn.LayerNorm | None = None) -> Tensor:
+    """[B, T, C] twice -> [B, T, 2C]: each times a sigmoid of its own 1x1 convolution, then LayerNorm over all."""
+    last = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
+    gates = (x, x_conv.weight[..., 0], x_conv.bias, y, y_conv.weight[..., 0], y_conv.bias)
+    return (plain_gate_pair if runs_plain(x) else GatePair.apply)(*gates, *last)
 
 
 def runs_plain(frames: Tensor) -> bool:
@@ -56,6 +58,12 @@ def image_conv(padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class SameConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, frames: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        start = (weight.shape[-1] - 1) // 2
+        work = share_of_work(frames, weight)
+        ctx.by_blocks, ctx.weight_by_blocks = work < OUTPUT_GAIN, work < WEIGHT_GAIN
+        if ctx.by_blocks:
+            ctx.save_for_backward(frames, weight)
+            return correlate(frames, weight, start, bias)
         padded = pad(frames, weight.shape[-1])
         ctx.save_for_backward(padded, weight)
         return image_conv(padded, weight, bias)
@@ -63,12 +71,18 @@ class SameConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        padded, weight = ctx.saved_tensors
-        grad = grad.contiguous()
-        needs_frames, needs_weight, needs_bias = ctx.needs_input_grad
-        grad_frames = data_gradient(grad, padded, weight) if needs_frames else None
-        grad_weight = weight_gradient(grad, padded, num_taps=weight.shape[-1]) if needs_weight else None
-        return grad_frames, grad_weight, grad.sum((0, 1)) if needs_bias else None
+        frames, weight = ctx.saved_tensors  # padded ones where the forward pass was direct
+        grad, num_taps = grad.contiguous(), weight.shape[-1]
+        grad_frames = grad_weight = None
+        if ctx.needs_input_grad[0] and ctx.by_blocks:
+            grad_frames = correlate(grad, weight.flip(-1).transpose(0, 1), start=num_taps // 2)
+        elif ctx.needs_input_grad[0]:
+            grad_frames = data_gradient(grad, frames, weight)
+        if ctx.needs_input_grad[1] and ctx.weight_by_blocks:
+            grad_weight = correlate_frames(frames, grad, num_taps, start=(num_taps - 1) // 2 if ctx.by_blocks else 0)
+        elif ctx.needs_input_grad[1]:
+            grad_weight = weight_gradient(grad, frames, num_taps)
+        return grad_frames, grad_weight, grad.sum((0, 1)) if ctx.needs_input_grad[2] else None
 
 
 def data_gradient(grad: Tensor, padded: Tensor, weight: Tensor) -> Tensor:
@@ -90,34 +104,3 @@ def weight_gradient(grad: Tensor, padded: Tensor, num_taps: int) -> Tensor:
         shifted = padded[clip].as_strided((num_taps, T, C), (C, C, 1))
         total.baddbmm_(grad[clip].t().expand(num_taps, O, T), shifted)
     return total.permute(1, 2, 0)
-
-
-class NormGelu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, frames: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        normal, mean, rstd = torch.native_layer_norm(frames, weight.shape, weight, bias, eps)
-        ctx.save_for_backward(frames, mean, rstd, weight, bias)
-        ctx.eps = eps
-        return normal.mul_(gelu_gate(normal))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        frames, mean, rstd, weight, bias = ctx.saved_tensors
-        normal, _, _ = torch.native_layer_norm(frames, weight.shape, weight, bias, ctx.eps)
-        gate = gelu_gate(normal)
-        # d gelu = gate + z * SCALE * (1 + 3 CUBIC z^2) * gate * (1 - gate)
-        slope = torch.addcmul(normal, normal * normal, normal, value=3 * CUBIC)
-        slope.mul_(torch.addcmul(gate, gate, gate, value=-1))
-        grad_normal = torch.add(gate, slope, alpha=SCALE, out=slope).mul_(grad)
-        needed = list(ctx.needs_input_grad[:3])
-        gradients = torch.ops.aten.native_layer_norm_backward(
-            grad_normal, frames, weight.shape, mean, rstd, weight, bias, needed
-        )
-        return (*gradients, None)
-
-
-def gelu_gate(frames: Tensor) -> Tensor:
-    """What GELU multiplies its input with."""
-    square = frames * frames
-    return torch.addcmul(frames, square, frames, value=CUBIC, out=square).mul_(SCALE).sigmoid_()

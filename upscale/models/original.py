@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from upscale.errors import UserError
 from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
 from upscale.models.context import Interval, reach
-from upscale.models.kernels import CUBIC
+from upscale.models.pointwise import CUBIC
 from upscale.models.wavelet import analyse, synthesise
 from upscale.models.wavelet_unet import halves
 
