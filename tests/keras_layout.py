@@ -81,7 +81,8 @@ def write_h5(path, weights):
 
 
 def run(weights, num_layers, wav):
-    """[T] float64 -> [T] float64, by loops and slices."""
+    """[T] float64 -> stage -> [N, channels] float64, by loops and slices; the last is "output", [T, 1]."""
+    stages = {}
 
     def conv(name, frames):
         kernel, bias = (tensor.astype(np.float64) for tensor in weights[name])
@@ -136,20 +137,28 @@ def run(weights, num_layers, wav):
         return np.pad(frames, ((missing // 2, missing - missing // 2), (0, 0)), mode="symmetric")
 
     samples = wav[:, None]
-    frames, skips = gelu(norm("initial_norm", conv("initial_conv", samples))), []
+    stages["initial_conv"] = conv("initial_conv", samples)
+    stages["initial_norm"] = norm("initial_norm", stages["initial_conv"])
+    frames = stages["initial_gelu"] = gelu(stages["initial_norm"])
     for level in range(1, num_layers + 1):
-        frames = gelu(norm(f"layer_norm_ds_block_{level}", conv(f"ds_conv_ds_block_{level}", frames)))
-        skips.append(frames)
-        frames = bands(f"down_process_{level}", dwt(f"dwt_{level}", frames))
-    frames = gelu(norm("bottleneck_norm2", conv("bottleneck_conv1", frames)))
+        skip = gelu(norm(f"layer_norm_ds_block_{level}", conv(f"ds_conv_ds_block_{level}", frames)))
+        halved = dwt(f"dwt_{level}", skip)
+        frames = bands(f"down_process_{level}", halved)
+        stages |= {f"ds_{level}": skip, f"dwt_{level}": halved, f"down_process_{level}": frames}
+    frames = stages["bottleneck"] = gelu(norm("bottleneck_norm2", conv("bottleneck_conv1", frames)))
     for level in range(num_layers, 0, -1):
-        skip = skips.pop()
-        frames = fit(bands(f"up_process_{level}", idwt(f"idwt_{level}", frames)), len(skip))
+        skip = stages[f"ds_{level}"]
+        doubled = stages[f"idwt_{level}"] = idwt(f"idwt_{level}", frames)
+        processed = stages[f"up_process_{level}"] = bands(f"up_process_{level}", doubled)
+        fitted = stages[f"align_{level}"] = fit(processed, len(skip))
         place = f"skip_connection_{level}"
-        both = np.concatenate([gate(f"decoder_gate_{place}", frames), gate(f"encoder_gate_{place}", skip)], axis=1)
-        frames = norm(f"skip_norm_{place}", both)
+        both = np.concatenate([gate(f"decoder_gate_{place}", fitted), gate(f"encoder_gate_{place}", skip)], axis=1)
+        frames = stages[f"skip_{level}"] = norm(f"skip_norm_{place}", both)
         for index in (1, 2):
             frames = gelu(norm(f"up_norm{index}_{level}", conv(f"up_conv{index}_{level}", frames)))
+        stages[f"up_{level}"] = frames
     for index in (1, 2):
         frames = gelu(norm(f"final_norm{index}", conv(f"final_conv{index}", frames)))
-    return np.tanh(conv("output_conv", np.concatenate([samples, frames], axis=1)))[:, 0]
+    stages["final"] = frames
+    stages["output"] = np.tanh(conv("output_conv", np.concatenate([samples, frames], axis=1)))
+    return stages
