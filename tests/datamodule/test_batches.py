@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from upscale.codec import CodecSampler
+from upscale.codec import CodecSampler, CodecSpec, roundtrip
+from upscale.corpus.demo import compose
 from upscale.datamodule import clips as clips_module
 from upscale.errors import UserError
 
@@ -53,10 +54,27 @@ def test_the_encoder_hears_a_margin_on_both_sides(make, monkeypatch):
     lengths: list[int] = []
     identity_codec(monkeypatch, lengths)
     list(make().train_dataloader())
-    assert set(lengths) == {22_050 + 2 * 4410}
+    assert set(lengths) == {4410 + 22_050 + 2304}
     lengths.clear()
     list(make(clip_seconds=1.5).train_dataloader())  # as long as the stored clip: no room for a margin
     assert set(lengths) == {66_150}
+    lengths.clear()
+    list(make(clip_seconds=1.48).train_dataloader())  # room for a part of it
+    list(make(clip_seconds=1.48).val_dataloader())
+    assert set(lengths) == {66_150}
+    lengths.clear()
+    list(make(margin_seconds=0.0).train_dataloader())
+    assert set(lengths) == {22_050}
+
+
+def test_two_frames_after_a_clip_are_as_good_as_the_whole_song():
+    """MARGIN_AFTER is no estimate."""
+    song = compose(5, seconds=1.5)
+    end = 30_000
+    with_margin = roundtrip(song[:, : end + clips_module.MARGIN_AFTER], CodecSpec())[:, :end]
+    np.testing.assert_array_equal(with_margin, roundtrip(song, CodecSpec())[:, :end])
+    without = roundtrip(song[:, :end], CodecSpec())
+    assert not np.array_equal(with_margin[:, -2_000:], without[:, -2_000:])
 
 
 def test_crops_reach_everywhere(make, monkeypatch):

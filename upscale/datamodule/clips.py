@@ -17,6 +17,9 @@ from upscale.seeds import derive_seed
 from upscale.shards import ClipIndex, ClipReader
 
 SAMPLE_RATE = 44_100
+# What follows a clip reaches back by the encoder's look-ahead and no further: with two MP3 frames after it the clip is
+# the same to the last bit as with any more (docs/benchmarks.md). What lies before it matters for much longer.
+MARGIN_AFTER = 2 * 1_152
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +41,14 @@ class _BadClipError(Exception):
 class Crop:
     """How a stored clip becomes a training clip. Samples at 44.1 kHz.
 
-    `margin` is encoded on both sides of the clip and cut away, so that the encoder is in full swing, as in the middle
-    of a song; where the stored clip is too short for it, the margin gives way. `gain_db` is the range of the random
+    `before` and `after` are encoded around the clip and cut away, so that the encoder is in full swing, as in the
+    middle of a song; where the stored clip is too short for them, they give way. `gain_db` is the range of the random
     level, which the encoder hears as well.
     """
 
     num_samples: int
-    margin: int
+    before: int
+    after: int
     channels: int
     gain_db: tuple[float, float]
 
@@ -140,9 +144,13 @@ class Clips(Dataset):
         room = num_stored - self.crop.num_samples
         if room < 0:
             raise _BadClipError(f"holds {num_stored} samples; {self.crop.num_samples} are needed")
-        margin = min(self.crop.margin, room // 2)
-        start = room // 2 if self.fixed else int(rng.integers(margin, room - margin + 1))
-        return start, start - margin, start + self.crop.num_samples + margin
+        after = min(self.crop.after, room)
+        before = min(self.crop.before, room - after)
+        if self.fixed:
+            start = min(max(before, room // 2), room - after)
+        else:
+            start = int(rng.integers(before, room - after + 1))
+        return start, start - before, start + self.crop.num_samples + after
 
     def _level(self, reader: ClipReader, start: int, num_samples: int, gain: np.float32) -> np.ndarray:
         try:

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from upscale.codec import CodecSampler
-from upscale.datamodule.clips import SAMPLE_RATE, Batch, Clips, Crop
+from upscale.datamodule.clips import MARGIN_AFTER, SAMPLE_RATE, Batch, Clips, Crop
 from upscale.datamodule.loader import FixedLoader, ResumableLoader
 from upscale.datamodule.order import FixedOrder, TrainingOrder
 from upscale.errors import UserError
@@ -23,7 +23,7 @@ class ShardDataModule(LightningDataModule):
     root: folder of shards (`scripts/prepare_shards.py`) or a URL that webdataset can open; see `upscale.shards.remote`.
     codec: what draws the specs. clip_seconds: length of a training clip, at most that of the stored ones.
     num_batches: batches of an epoch and rank (None: as many as the clips fill); num_val_batches: at most so many.
-    channels: 1 mixes stereo down before encoding. margin_seconds: encoded around each clip and cut away.
+    channels: 1 mixes stereo down before encoding. margin_seconds: encoded before each clip and cut away.
     gain_db: range of the random level in training. num_workers: None takes one for each core.
     max_bad_share: of the clips that may be unreadable. predegraded: read the stored degraded versions instead of
     encoding. cache: where remote shards are kept.
@@ -38,7 +38,7 @@ class ShardDataModule(LightningDataModule):
         num_batches: int | None = None,
         num_val_batches: int | None = None,
         channels: int = 1,
-        margin_seconds: float = 0.2,
+        margin_seconds: float = 0.5,
         gain_db: Sequence[float] = (-12.0, 0.0),
         num_workers: int | None = None,
         max_bad_share: float = 0.01,
@@ -55,7 +55,8 @@ class ShardDataModule(LightningDataModule):
         if low > high:
             raise UserError(f"data.gain_db={list(gain_db)}: write the lower level first")
         self.root, self.codec, self.seed = str(root), codec, seed
-        self.crop = Crop(round(clip_seconds * SAMPLE_RATE), round(margin_seconds * SAMPLE_RATE), channels, (low, high))
+        before, after = round(margin_seconds * SAMPLE_RATE), MARGIN_AFTER if margin_seconds else 0
+        self.crop = Crop(round(clip_seconds * SAMPLE_RATE), before, after, channels, (low, high))
         self.batch_size, self.num_batches, self.num_val_batches = batch_size, num_batches, num_val_batches
         self.num_workers = num_cores() if num_workers is None else num_workers
         self.max_bad_share, self.predegraded, self.cache = max_bad_share, predegraded, Path(cache)
