@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,11 @@ from upscale.errors import UserError
 from upscale.shards import cutting, index_shards, read_manifest
 from upscale.shards import prepare as preparing
 from upscale.shards.clip import ClipReader, encode_clip, to_pcm16
+from upscale.shards.jobs import run_jobs
 from upscale.shards.prepare import prepare
 
 RATE = 44_100
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +182,58 @@ def test_a_full_disk_leaves_no_half_shard(music, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"No space left.*make room"):
         prepared(tmp_path, music)
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tar", ".part")]
+
+
+@pytest.mark.parametrize("room", [100, 200_000])  # bytes a file may have: fails at the first JSON, and within a shard
+def test_a_disk_that_is_really_full(music, tmp_path, room):
+    """The system itself refuses to write on; afterwards the same command goes on and ends with the same bytes."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written .*make room") as raised:
+            prepared(tmp_path, music)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(raised.value)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tar", ".part")]
+    prepared(tmp_path, music)
+    assert sum(read_manifest(tmp_path / split).num_clips for split in ("train", "val", "test")) == 18
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_killed_outright_it_leaves_no_process_and_goes_on(tmp_path):
+    """kill -9 in the middle of a shard: its workers end too, and the next run ends with the same bytes."""
+    arguments = ["num_demo_songs=8", "demo_seconds=20", "segment_seconds=2", "clips_per_shard=4", "workers=2"]
+    command = [sys.executable, str(SCRIPTS / "prepare_shards.py"), "sources=[demo]", *arguments]
+    run = subprocess.Popen([*command, f"out={tmp_path}/killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list(tmp_path.glob("killed/*/*.tar"))) < 3:
+        assert run.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    run.kill()
+    run.wait()
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 10
+    while any(_runs(worker) for worker in workers):
+        assert time.monotonic() < deadline, "workers outlive their parent"
+        time.sleep(0.05)
+    for name in ("killed", "whole"):
+        subprocess.run([*command, f"out={tmp_path}/{name}"], check=True, stdout=subprocess.DEVNULL)
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_worker_that_dies_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"a worker process was killed.*workers=1"):
+        list(run_jobs(os._exit, [1, 1], workers=2, description="dying"))
 
 
 def test_silence_is_left_out(tmp_path):
