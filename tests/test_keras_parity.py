@@ -100,6 +100,7 @@ def test_every_stage_of_the_original(dtype):
         assert error.mean() < 3e-5 * size, f"{name}: {error.mean()}"
 
 
+@pytest.mark.slow
 @needs_the_original
 def test_the_full_size_has_every_name_and_shape():
     """Its h5's tree against our layout, and against the network that is built from it."""

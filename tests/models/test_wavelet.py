@@ -7,10 +7,12 @@ import pywt
 import torch
 
 from upscale.errors import UserError
+from upscale.models import rows
+from upscale.models import wavelet as wavelet_module
 from upscale.models.wavelet import DWT, IDWT, reconstruction_penalty
 
 WAVELETS = ["haar", "db4", "db20", "sym8", "coif3"]
-LENGTHS = [1, 2, 7, 50, 301]
+LENGTHS = [1, 2, 7, 50, 301, 1000]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,34 @@ def test_channels_last_memory_gives_the_same():
     torch.testing.assert_close(
         IDWT("db4", "zero")(bands.transpose(1, 2).contiguous().transpose(1, 2), length=51), wav, atol=1e-10, rtol=0
     )
+
+
+@pytest.mark.parametrize("mode", ["periodization", "zero"])
+@pytest.mark.parametrize("wavelet", ["haar", "db4", "db20"])
+@pytest.mark.parametrize("length", [256, 333, 1000])
+def test_signals_in_rows_give_what_the_convolution_gives(monkeypatch, mode, wavelet, length):
+    """The form for samples in rows, a few at a time, against the convolution that other layouts take."""
+    monkeypatch.setattr(rows, "RUN", 2 * length)
+    wav = torch.randn(2, 3, length, requires_grad=True)
+    dwt, idwt = DWT(wavelet, mode), IDWT(wavelet, mode)
+
+    def gradients():
+        bands = dwt(wav)
+        back = idwt(bands, length=length)
+        weights = torch.linspace(-1, 1, bands.numel()).view(bands.shape)
+        loss = (bands * weights).sum() + (back * back * wav.detach()).sum()
+        return bands.detach(), back.detach(), torch.autograd.grad(loss, wav)[0]
+
+    found = gradients()
+    monkeypatch.setattr(wavelet_module, "LONG", 10**9)
+    torch.testing.assert_close(found, gradients(), atol=1e-10, rtol=0)
+
+
+def test_single_precision_equals_ptwt_to_a_millionth():
+    wav = torch.randn(4, 8, 4096, dtype=torch.float32)
+    approx, detail = ptwt.wavedec(wav, "db4", level=1, mode="zero")
+    found = DWT("db4", "zero").float()(wav)
+    torch.testing.assert_close(found, torch.cat([approx, detail], dim=1), atol=1e-6, rtol=1e-6)
 
 
 def test_learnable_filters_start_at_reconstruction_and_the_penalty_falls():

@@ -25,8 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
+from upscale.models.kernels import runs_plain
+from upscale.models.rows import AnalyseRows, SynthesiseRows
 
 Mode = Literal["periodization", "zero"]
+LONG = 256  # samples, from which the form for rows pays
 
 
 def orthogonal_filters(wavelet: str) -> Tensor:
@@ -47,6 +50,9 @@ def analyse(wav: Tensor, filters: Tensor, before: int = 0, after: int = 0) -> tu
 
     As an image of height 1, the signal may lie in memory with channels first or last, and the bands lie alike.
     """
+    if in_rows(wav, filters):
+        approx, detail = analyse_in_rows(wav, filters, before, after).chunk(2, dim=1)
+        return approx, detail
     C, image = wav.shape[1], wav.unsqueeze(2)
     if before != after:
         image = F.pad(image, (0, after - before))
@@ -57,10 +63,25 @@ def analyse(wav: Tensor, filters: Tensor, before: int = 0, after: int = 0) -> tu
 
 def synthesise(bands: Tensor, filters: Tensor, crop: int = 0) -> Tensor:
     """The transpose of `analyse`: bands [B, 2C, N] -> [B, C, 2N + L - 2 - 2 * crop]."""
+    if in_rows(bands, filters):
+        length = 2 * bands.shape[-1] + filters.shape[-1] - 2 - 2 * crop
+        return SynthesiseRows.apply(bands, filters, crop, length)
     C = bands.shape[1] // 2
     taps = filters[:, None].expand(2, C, -1).reshape(2 * C, 1, 1, -1)
     both = F.conv_transpose2d(bands.unsqueeze(2), taps, stride=(1, 2), padding=(0, crop), groups=2 * C).squeeze(2)
     return both[:, :C] + both[:, C:]
+
+
+def analyse_in_rows(wav: Tensor, filters: Tensor, before: int, after: int) -> Tensor:
+    """As `analyse`, the bands in one tensor."""
+    num_coefficients = (wav.shape[-1] + before + after - filters.shape[-1]) // 2 + 1
+    return AnalyseRows.apply(wav, filters, before, num_coefficients)
+
+
+def in_rows(signal: Tensor, filters: Tensor) -> bool:
+    """Whether the form for samples that lie one after the other can be used, and pays."""
+    usable = signal.is_contiguous() and signal.shape[-1] >= LONG and signal.dtype == filters.dtype
+    return usable and not filters.requires_grad and not runs_plain(signal)
 
 
 def wrap(wav: Tensor, left: int, right: int) -> Tensor:
@@ -94,17 +115,25 @@ class DWT(Bank):
     """[B, C, T] -> [B, 2C, N]: the C approx channels, then the C detail channels."""
 
     def forward(self, wav: Tensor) -> Tensor:
-        return torch.cat(self.bands(wav), dim=1)
+        wav, before, after = self.extend(wav)
+        if in_rows(wav, self.filters):
+            return analyse_in_rows(wav, self.filters, before, after)
+        return torch.cat(analyse(wav, self.filters, before, after), dim=1)
 
     def bands(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         """Approx and detail, [B, C, N] each."""
+        wav, before, after = self.extend(wav)
+        return analyse(wav, self.filters, before, after)
+
+    def extend(self, wav: Tensor) -> tuple[Tensor, int, int]:
+        """The signal, and how many zeros belong before and after it."""
         if self.mode == "zero":
             before = self.num_taps - 2
             # A zero too many is never reached at stride 2; an exported graph has it always, to hold for any length.
             odd = 1 if torch.compiler.is_compiling() else wav.shape[-1] % 2
-            return analyse(wav, self.filters, before=before, after=before + odd)
+            return wav, before, before + odd
         even = torch.cat([wav, wav[..., -1:]], dim=-1) if wav.shape[-1] % 2 else wav
-        return analyse(wrap(even, left=self.num_taps // 2 - 1, right=self.num_taps // 2 - 1), self.filters)
+        return wrap(even, left=self.num_taps // 2 - 1, right=self.num_taps // 2 - 1), 0, 0
 
 
 class IDWT(Bank):
