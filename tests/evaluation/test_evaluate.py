@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from upscale.audio import read, write
 from upscale.codec import CodecSpec, roundtrip
 from upscale.errors import UserError
 from upscale.evaluation.scores import METRICS
+from upscale.export import export_onnx
 from upscale.metrics import sdr
 from upscale.models import WaveletUNet
+from upscale.restore import Restorer
 from upscale.restore.bundle import save_bundle
 
 Run = Callable[..., Any]
@@ -108,6 +111,41 @@ def test_a_bundle(run: Run, songs: Path, bundle: Path):
     result = run(ckpt=str(bundle), data=str(songs), metrics=["sdr"])
     assert result.table["model"] == str(bundle)
     assert all(abs(row.improvement) < 1e-3 for row in result.rows)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_and_an_exported_model_have_the_bundles_figures(run: Run, songs: Path, tmp_path: Path):
+    """One network in its three forms on disk; it changes its input, so that equal figures mean something."""
+    torch.manual_seed(0)
+    arguments = {"channels": 2, "num_layers": 1, "num_filters": 4, "kernel_size": 3, "wavelet": "db2"}
+    net = WaveletUNet(**arguments).eval()
+    for parameter in net.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    forms = {"bundle": save_bundle(tmp_path / "bundle", net, arguments=arguments)}
+    state = {f"net.{name}": value for name, value in net.state_dict().items()}
+    described = {"class": "upscale.models.WaveletUNet", "arguments": arguments}
+    forms["checkpoint"] = tmp_path / "best.ckpt"
+    torch.save({"upscale_model": described, "state_dict": state}, forms["checkpoint"])
+    forms["onnx"] = export_onnx(Restorer.load(forms["bundle"], device="cpu"), tmp_path / "net.onnx")
+    rows = {
+        name: figures(run(ckpt=str(path), data=str(songs), metrics=["si_sdr", "lsd"], bitrates=[64]).rows)
+        for name, path in forms.items()
+    }
+    assert all(abs(values[3]) > 1e-3 for values in rows["bundle"].values())
+    assert rows["checkpoint"] == rows["bundle"]
+    for key, values in rows["onnx"].items():
+        assert values == pytest.approx(rows["bundle"][key], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_visqol_of_several_songs(run: Run, songs: Path):
+    pytest.importorskip("visqol")
+    folder = run(system="folder", root=str(songs), data=str(songs), metrics=["visqol"], bitrates=[32, 128], max_songs=2)
+    assert len(folder.rows) == 4 and all(row.restored > 4.7 for row in folder.rows)
+    for low, high in zip(folder.rows[::2], folder.rows[1::2], strict=True):
+        assert (low.song, low.bitrate, high.bitrate) == (high.song, 32, 128)
+        assert 1 <= low.do_nothing < high.do_nothing <= low.restored
+    assert all(line["verdict"] == "" and line["share_better"] == 1 for line in folder.table["table"])
 
 
 def test_a_regression_is_marked(run: Run, songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
