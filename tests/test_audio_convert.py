@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from upscale.audio import resample, to_channels, true_peak
+from upscale.audio.convert import _nearest_ratio, _prototype
 from upscale.errors import UserError
 
 
@@ -67,3 +68,16 @@ def test_true_peak_of_a_long_signal_is_that_of_its_loudest_place() -> None:
     wav = 0.1 * np.random.default_rng(0).normal(size=(1, 600_000)).astype(np.float32).clip(-3, 3)
     wav[0, 2**18 - 1] = wav[0, 2**18] = 0.9  # across the edge of a block
     assert true_peak(wav) == pytest.approx(true_peak(wav[:, 2**18 - 5_000 : 2**18 + 5_000]), abs=1e-4)
+
+
+@pytest.mark.parametrize(("orig_rate", "new_rate"), [(767_999, 44_100), (44_100, 767_999), (44_101, 44_100)])
+def test_rates_without_a_common_divisor_cost_no_gigabytes(orig_rate: int, new_rate: int) -> None:
+    """A header can claim any rate: the filter stays small, and a tone where it belongs."""
+    seconds = 0.5
+    wav = np.sin(2 * np.pi * 440 * np.arange(int(seconds * orig_rate)) / orig_rate)[None].astype(np.float32)
+    resampled = resample(wav, orig_rate, new_rate)
+    assert resampled.shape == (1, -(-wav.shape[1] * new_rate // orig_rate))
+    expected = np.sin(2 * np.pi * 440 * np.arange(resampled.shape[1]) / new_rate)
+    middle = slice(resampled.shape[1] // 4, -resampled.shape[1] // 4)
+    assert np.abs(resampled[0, middle] - expected[middle]).max() < 1e-4
+    assert _prototype(*_nearest_ratio(new_rate, orig_rate)).size < 2**24

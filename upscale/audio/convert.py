@@ -3,6 +3,8 @@
 PyTorch is imported at the first use, and NumPy arrays do without it where it is not installed (exported models).
 """
 
+from fractions import Fraction
+from functools import lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +21,7 @@ Wav = TypeVar("Wav", np.ndarray, "torch.Tensor")
 # torchaudio holds one filter per output phase: 44.1 kHz <-> 48 kHz needs 160 x 300 taps, 44,100 -> 44,101 Hz
 # would need gigabytes. Above this many taps SciPy's polyphase form of the same filter does the same job.
 MAX_KERNEL_SIZE = 2**22
+MAX_RATIO = 2**16
 FILTER_WIDTH = 64  # zero crossings a side; with the two values below what librosa calls "kaiser_best"
 ROLLOFF = 0.9475937167399596
 KAISER_BETA = 14.769656459379492
@@ -57,12 +60,37 @@ def _resample_sinc(wav: "torch.Tensor", up: int, down: int) -> "torch.Tensor":
 
 def _resample_polyphase(wav: np.ndarray, up: int, down: int) -> np.ndarray:
     """torchaudio's filter, as one prototype at `up` times the input's rate that all output phases share."""
+    num_samples = -(-wav.shape[-1] * up // down)
+    up, down = _nearest_ratio(up, down)
+    taps = _prototype(up, down).astype(wav.dtype, copy=False)
+    resampled = resample_poly(wav, up, down, axis=-1, window=taps).astype(wav.dtype, copy=False)[..., :num_samples]
+    missing = num_samples - resampled.shape[-1]
+    return np.pad(resampled, [(0, 0)] * (wav.ndim - 1) + [(0, missing)], mode="edge") if missing else resampled
+
+
+def _nearest_ratio(up: int, down: int) -> tuple[int, int]:
+    """A ratio of numbers up to `MAX_RATIO`, so that a rate like 767,999 Hz does not ask for gigabytes of filter.
+
+    Two fractions p/q differ by 1/q**2 at least: an hour of music comes out by less than a tenth of a sample askew.
+    """
+    if max(up, down) <= MAX_RATIO:
+        return up, down
+    ratio = Fraction(min(up, down), max(up, down)).limit_denominator(MAX_RATIO)
+    small, large = max(1, ratio.numerator), ratio.denominator
+    return (large, small) if up > down else (small, large)
+
+
+@lru_cache(maxsize=2)
+def _prototype(up: int, down: int) -> np.ndarray:
+    """The low-pass taps, float32, made a stretch at a time: in one piece their making takes ten times their room."""
     base = min(up, down) * ROLLOFF / (up * down)  # zero crossings per tap
     half = int(FILTER_WIDTH / base)
-    crossings = np.arange(-half, half + 1) * base
-    window = np.i0(KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (crossings / FILTER_WIDTH) ** 2))) / np.i0(KAISER_BETA)
-    taps = base * np.sinc(crossings) * window
-    return resample_poly(wav, up, down, axis=-1, window=taps.astype(wav.dtype)).astype(wav.dtype, copy=False)
+    taps = np.empty(2 * half + 1, dtype=np.float32)
+    for start in range(0, taps.size, 2**18):
+        crossings = (np.arange(start, min(start + 2**18, taps.size)) - half) * base
+        window = np.i0(KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (crossings / FILTER_WIDTH) ** 2))) / np.i0(KAISER_BETA)
+        taps[start : start + crossings.size] = base * np.sinc(crossings) * window
+    return taps
 
 
 def _as_tensor(wav: np.ndarray) -> "torch.Tensor":

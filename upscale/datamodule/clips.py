@@ -58,7 +58,7 @@ class Clips(Dataset):
 
     `fixed` makes crops, levels and specs depend on the clip alone, the bitrates taking turns (validation, test).
     A clip that cannot be read is named once, counted, and replaced by its neighbour; beyond `max_bad_share` of all
-    clips a UserError ends the run.
+    clips, with the `num_lost` that no shard holds any more, a UserError ends the run.
     """
 
     def __init__(
@@ -70,16 +70,18 @@ class Clips(Dataset):
         fixed: bool,
         predegraded: bool,
         max_bad_share: float,
+        num_lost: int = 0,
     ) -> None:
         self.index, self.codec, self.crop, self.seed = index, codec, crop, seed
         self.fixed, self.predegraded, self.max_bad_share = fixed, predegraded, max_bad_share
+        self.num_lost = num_lost
         self.specs = [CodecSpec(**spec) for spec in index.specs]
         # One flag a clip, shared by all worker processes, so that each bad clip counts once.
         self.bad = torch.zeros(len(index), dtype=torch.uint8).share_memory_()
 
     @property
     def num_bad(self) -> int:
-        return int(self.bad.sum())
+        return self.num_lost + int(self.bad.sum())
 
     def __len__(self) -> int:
         return len(self.index)
@@ -93,6 +95,12 @@ class Clips(Dataset):
             bitrates.append(float(spec.bitrate))
             keys.append(key)
         return Batch(degraded, clean, torch.tensor(bitrates), keys)
+
+    def spec(self, draw: Draw, key: str) -> CodecSpec:
+        """What was done to the clip `key` in the place of `draw` (without `predegraded`): to replay a batch."""
+        _, epoch, visit = draw
+        parts = (self.seed, "fixed", key) if self.fixed else (self.seed, epoch, key, visit)
+        return self._draw_spec(derive_seed(*parts, "codec"), visit)
 
     def _fill(self, draw: Draw, degraded: np.ndarray, clean: np.ndarray) -> tuple[CodecSpec, str]:
         """Write one pair `[C, T]` in place; returns what was done to it and the key of the clip."""
@@ -174,9 +182,10 @@ class Clips(Dataset):
         if not self.bad[clip]:
             self.bad[clip] = 1
             logger.warning("bad clip %s left out (%s); %d so far", self.index.describe(clip), error, self.num_bad)
-        if self.num_bad > self.max_bad_share * len(self.index):
+        num_clips = self.num_lost + len(self.index)
+        if self.num_bad > self.max_bad_share * num_clips:
             raise UserError(
-                f"{self.num_bad} of {len(self.index)} clips cannot be read, more than data.max_bad_share="
+                f"{self.num_bad} of {num_clips} clips cannot be read, more than data.max_bad_share="
                 f"{self.max_bad_share}; the last one is {self.index.describe(clip)} ({error}). "
                 "Run scripts/verify_shards.py on the folder"
             ) from error

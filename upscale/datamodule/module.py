@@ -11,10 +11,12 @@ from torch.utils.data import DataLoader
 from upscale.codec import CodecSampler
 from upscale.datamodule.clips import MARGIN_AFTER, SAMPLE_RATE, Batch, Clips, Crop
 from upscale.datamodule.loader import FixedLoader, ResumableLoader
+from upscale.datamodule.lost import count_lost
 from upscale.datamodule.order import FixedOrder, TrainingOrder
 from upscale.errors import UserError
 from upscale.shards import ClipIndex, index_shards, local_shards
 from upscale.shards.jobs import num_cores
+from upscale.shards.manifest import NAME
 
 
 class ShardDataModule(LightningDataModule):
@@ -121,7 +123,9 @@ class ShardDataModule(LightningDataModule):
         return shards
 
     def _clips(self, split: str) -> Clips:
-        index = index_shards(self._shards(split))
+        shards = self._shards(split)
+        index = index_shards(shards, salvage=(shards[0].parent / NAME).exists())
+        num_lost = count_lost(index, self.max_bad_share)
         index = self._long_enough(index, split)
         if self.predegraded and not index.specs:
             raise UserError(
@@ -129,7 +133,7 @@ class ShardDataModule(LightningDataModule):
                 "python scripts/prepare_shards.py 'degrade=[{bitrate:64},{bitrate:128}]' ..."
             )
         fixed = split != "train"
-        return Clips(index, self.codec, self.crop, self.seed, fixed, self.predegraded, self.max_bad_share)
+        return Clips(index, self.codec, self.crop, self.seed, fixed, self.predegraded, self.max_bad_share, num_lost)
 
     def _long_enough(self, index: ClipIndex, split: str) -> ClipIndex:
         """Without the clips that are shorter than a training clip (the ends of songs)."""

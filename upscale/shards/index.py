@@ -1,6 +1,7 @@
 """Where every clip of a set of shards lies: read once from the tar headers, so that any clip can be opened directly."""
 
 import json
+import logging
 import mmap
 import tarfile
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 
 from upscale.errors import UserError
 from upscale.shards.clip import FORMATS, ClipReader
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,14 +69,17 @@ class ClipIndex:
         return {**self.__dict__, "_maps": {}}  # a mapping belongs to its process
 
 
-def index_shards(shards: Sequence[Path]) -> ClipIndex:
-    """Read the headers of `shards`. Raises UserError where a shard is no tar file or their clips differ in kind."""
+def index_shards(shards: Sequence[Path], salvage: bool = False) -> ClipIndex:
+    """Read the headers of `shards`. Raises UserError where a shard is no tar file or their clips differ in kind.
+
+    `salvage`: of a damaged tar file take the clips before the damage, and say so.
+    """
     keys: list[str] = []
     shard_of: list[int] = []
     places: list[list[tuple[int, int]]] = []
     specs: list[dict[str, Any]] | None = None
     for number, path in enumerate(shards):
-        clips = read_members(path)
+        clips = read_members(path, salvage)
         for key, members in clips.items():
             clean = next((members[ending] for ending in FORMATS if ending in members), None)
             if clean is None:
@@ -109,20 +115,27 @@ def _length(member: memoryview) -> int:
         return -1
 
 
-def read_members(shard: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Key -> ending -> (offset, size) of every file in a tar; WebDataset's rule: the key ends at the first dot."""
+def read_members(shard: Path, salvage: bool = False) -> dict[str, dict[str, tuple[int, int]]]:
+    """Key -> ending -> (offset, size) of every file in a tar; WebDataset's rule: the key ends at the first dot.
+
+    Links, devices and folders are passed over, and names are never used as paths: nothing is unpacked.
+    """
     clips: dict[str, dict[str, tuple[int, int]]] = {}
+    num_bytes = shard.stat().st_size if shard.exists() else 0
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
-                if not member.isfile():
+                if not member.isfile() or (salvage and member.offset_data + member.size > num_bytes):
                     continue
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
                 clips.setdefault(key, {})[ending.lower()] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{shard}: is not a readable tar file ({error}); prepare or download it again") from error
+        message = f"{shard}: is not a readable tar file ({error}); prepare or download it again"
+        if not salvage:
+            raise UserError(message) from error
+        logger.warning("%s", message)
     return clips
 
 

@@ -1,14 +1,13 @@
 """What survives an interruption: `last.ckpt`, always whole, never old, and written once more on the way out."""
 
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from upscale.errors import UserError
 from upscale.training.loop_state import count_resumed_epoch, settle
@@ -50,11 +49,15 @@ class LastCheckpoint(Callback):
         self.path = Path(dirpath) / LAST_NAME
         self.every_n_steps = every_n_steps
         self._saved_step = 0
-        self._saving = False
+        self._saving = self._within_step = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._within_step = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._within_step = False
         if trainer.global_step - self._saved_step >= self.every_n_steps:
             self._save(trainer)
 
@@ -69,13 +72,14 @@ class LastCheckpoint(Callback):
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Weights that a diverged loss may have touched do not replace good ones."""
-        started = trainer.global_step > 0 and not trainer.sanity_checking
-        if started and trainer.global_step != self._saved_step and not isinstance(exception, NonFiniteLoss):
+        """Weights of a step cut in half, or that a diverged loss may have touched, do not replace good ones."""
+        whole = not self._within_step and not trainer.sanity_checking and not isinstance(exception, NonFiniteLoss)
+        if whole and trainer.global_step not in (0, self._saved_step):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
         self._saved_step = trainer.global_step
+        _flush(trainer)
         if trainer.is_global_zero and self.path.exists():
             _replace_by_link(self.path, self.path.with_name(PREVIOUS_NAME))
         self._saving = True
@@ -93,33 +97,21 @@ class LastCheckpoint(Callback):
             count_resumed_epoch(trainer)
 
 
+def _flush(trainer: Trainer) -> None:
+    """The curve up to the checkpoint belongs to it: a run that is killed and resumed does not draw it again."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            try:
+                logger.experiment.flush()
+            except OSError as error:
+                raise UserError(
+                    f"{logger.log_dir} cannot be written ({error.strerror}): make room, then go on with resume="
+                ) from error
+
+
 def _replace_by_link(source: Path, target: Path) -> None:
     """A second name for the same bytes, put in place at once; neither name is ever missing."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     os.link(source, temporary)
     os.replace(temporary, target)
-
-
-class GracefulInterrupt(Callback):
-    """The first Ctrl-C ends the run after the batch in hand, as SIGTERM does; the second one at once.
-
-    An optimizer step cut in half leaves weights of two different steps. Lightning already handles SIGTERM between
-    batches and on every rank, so Ctrl-C is turned into that.
-    """
-
-    def __init__(self) -> None:
-        self._previous: Any = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
-
-    def _on_interrupt(self, signum: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGTERM)

@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +28,7 @@ from torch import nn
 from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
 from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
+from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
 from upscale.training.scores import HyperParameters
 
@@ -58,7 +60,15 @@ def fit(config: DictConfig) -> float | None:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     except SIGTERMException:
         _say(f"interrupted at step {trainer.global_step}; go on with: python train.py resume={output_dir}")
+        _requeue_if_asked(trainer)
         sys.exit(INTERRUPTED)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a data worker was killed, perhaps for want of memory: go on with fewer of them, "
+            f"python train.py resume={output_dir} data.num_workers={max(0, datamodule.num_workers // 2)}"  # type: ignore[attr-defined]
+        ) from error
     return _write_result(trainer, output_dir / "result.json", seconds=time.monotonic() - start)
 
 
@@ -86,8 +96,8 @@ def build_datamodule(config: DictConfig, channels: int) -> LightningDataModule:
     return instantiate(config.data, channels=channels, _convert_="all")
 
 
-def build_trainer(config: DictConfig, purge_step: int | None = None) -> Trainer:
-    """The Trainer with its callbacks and loggers; a resumed TensorBoard curve drops what it had from `purge_step`."""
+def build_trainer(config: DictConfig, purge_step: int = 0) -> Trainer:
+    """The Trainer with its callbacks and loggers; TensorBoard drops what its folder has from `purge_step` on."""
     callbacks: list[Callback] = list(instantiate(config.callbacks, _convert_="all").values())
     callbacks.append(HyperParameters(parameters=_flat(config), monitor=config.monitor, mode=config.mode))
     loggers: list[Logger] = [
@@ -97,7 +107,7 @@ def build_trainer(config: DictConfig, purge_step: int | None = None) -> Trainer:
         config.trainer,
         callbacks=callbacks,
         logger=loggers,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_cluster()],
         default_root_dir=config.output_dir,
         _convert_="all",
     )
@@ -133,8 +143,20 @@ def _known_checkpoints() -> str:
     return f"; the newest is {found[-1]}" if found else "; train one first: python train.py"
 
 
-def _global_step(checkpoint: str | None) -> int | None:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"] if checkpoint else None
+def _global_step(checkpoint: str | None) -> int:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"] if checkpoint else 0
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """In a SLURM job Lightning's environment, without its requeueing: see `upscale.training.interrupt`."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
+def _requeue_if_asked(trainer: Trainer) -> None:
+    asked = any(isinstance(callback, GracefulInterrupt) and callback.requeue_asked for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    job = slurm_job()
+    if asked and job is not None and trainer.is_global_zero:
+        requeue(job)
 
 
 def _plain(config: DictConfig) -> Any:

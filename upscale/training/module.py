@@ -44,7 +44,13 @@ class RestorationModule(LightningModule):
         return self.net(degraded, bitrate)
 
     def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
-        return self._shared_step(batch, stage="train")
+        output = self._shared_step(batch, stage="train")
+        if getattr(self.net, "learnable_wavelet", False):
+            with torch.autocast(device_type=self.device.type, enabled=False):
+                penalty = self.net.reconstruction_penalty()  # type: ignore[operator]
+            self.log("train/reconstruction_penalty", penalty, on_step=True, on_epoch=False)
+            output["loss"] = output["loss"] + penalty
+        return output
 
     def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         return self._shared_step(batch, stage="val")
@@ -57,7 +63,8 @@ class RestorationModule(LightningModule):
         restored = self(batch.degraded, batch.bitrate).float()
         with torch.autocast(device_type=self.device.type, enabled=False):  # spectra and ratios need 32 bits
             loss = self.loss(restored, batch.clean, batch.degraded)
-        if not torch.isfinite(loss):
+        # All ranks stop together: the others would wait for this one's gradients.
+        if self.trainer.strategy.reduce_boolean_decision(not torch.isfinite(loss), all=False):
             raise NonFiniteLoss(report_batch(batch=batch, restored=restored, loss=loss, stage=stage, module=self))
         self.log(
             f"{stage}/loss",
@@ -66,7 +73,7 @@ class RestorationModule(LightningModule):
             on_epoch=stage != "train",
             prog_bar=True,
             batch_size=len(batch.degraded),
-            sync_dist=stage != "train",
+            sync_dist=True,
         )
         return {"loss": loss, "restored": restored.detach()}
 

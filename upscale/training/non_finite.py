@@ -2,14 +2,15 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from upscale.datamodule import Batch
+from upscale.datamodule import Batch, ShardDataModule
 from upscale.errors import UserError
 
 REPORT_NAME = "non_finite_loss.json"
@@ -31,6 +32,7 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
     trainer = module.trainer
     name = REPORT_NAME if trainer.is_global_zero else f"rank{trainer.global_rank}_{REPORT_NAME}"
     path = Path(trainer.default_root_dir) / name
+    places = _places(batch, stage, trainer)
     clips = [
         {
             "key": key,
@@ -38,6 +40,7 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
             "degraded_finite": _finite(batch.degraded[index]),
             "clean_finite": _finite(batch.clean[index]),
             "restored_finite": _finite(restored[index]),
+            **(places[index] if places else {}),
         }
         for index, key in enumerate(batch.key)
     ]
@@ -47,6 +50,8 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
         "step": trainer.global_step,
         "batch": module.trainer.fit_loop.batch_idx,  # of the epoch; with `seed` it decides crops, levels and specs
         "seed": getattr(trainer.datamodule, "seed", None),  # type: ignore[attr-defined]
+        "rank": trainer.global_rank,
+        "num_ranks": trainer.world_size,
         "loss": str(loss.item()),
         "weights_finite": all(_finite(parameter) for parameter in module.parameters()),
         "clips": clips,
@@ -56,6 +61,19 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
     temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
     return path
+
+
+def _places(batch: Batch, stage: str, trainer: Trainer) -> list[dict[str, Any]]:
+    """`draw` and `spec` of each clip, where the data is ours: `upscale.training.replay` makes the batch again."""
+    data, loop = trainer.datamodule, trainer.fit_loop  # type: ignore[attr-defined]
+    if stage != "train" or not isinstance(data, ShardDataModule) or data.predegraded:
+        return []
+    order = trainer.train_dataloader.sampler  # type: ignore[union-attr]
+    draws = order.batch(trainer.current_epoch, loop.batch_idx)
+    clips = data.clips["train"]
+    return [
+        {"draw": list(draw), "spec": asdict(clips.spec(draw, key))} for draw, key in zip(draws, batch.key, strict=True)
+    ]
 
 
 def _finite(values: Tensor) -> bool:

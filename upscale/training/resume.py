@@ -1,6 +1,7 @@
 """`resume=PATH`: go on with an interrupted run, in its own folder and with its own overrides."""
 
 import sys
+import zipfile
 from pathlib import Path
 
 import torch
@@ -22,14 +23,15 @@ def with_resume(arguments: list[str]) -> list[str]:
     if path in ("", "null"):
         return arguments
     run, checkpoint = _locate(Path(path))
+    restart = [f'resume="{checkpoint}"'] if checkpoint else []
     saved = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     kept = [override for override in saved if _key(override) not in given]
     added = [argument for argument in arguments if _key(argument) not in ("resume", "hydra.run.dir")]
-    return [*kept, *added, f'hydra.run.dir="{run}"', f'resume="{checkpoint}"']
+    return [*kept, *added, f'hydra.run.dir="{run}"', *restart]
 
 
-def _locate(path: Path) -> tuple[Path, Path]:
-    """The run's folder and the checkpoint to load."""
+def _locate(path: Path) -> tuple[Path, Path | None]:
+    """The run's folder and the checkpoint to load; none where the run ended before it wrote its first."""
     if not path.exists():
         raise UserError(f"nothing to resume at {path}: give a run's folder or its checkpoints/{LAST_NAME}")
     run = next((folder for folder in (path, *path.parents) if (folder / ".hydra" / "overrides.yaml").is_file()), None)
@@ -40,7 +42,8 @@ def _locate(path: Path) -> tuple[Path, Path]:
     folder = run / "checkpoints"
     found = [folder / name for name in (LAST_NAME, PREVIOUS_NAME) if (folder / name).is_file()]
     if not found:
-        raise UserError(f"{run} has no {LAST_NAME} in checkpoints/ yet: start it again without resume=")
+        print(f"{run} has no {LAST_NAME} in checkpoints/ yet: it starts from the beginning", file=sys.stderr)
+        return run, None
     for checkpoint in found:
         if _readable(checkpoint):
             return run, checkpoint
@@ -49,7 +52,11 @@ def _locate(path: Path) -> tuple[Path, Path]:
 
 
 def _readable(checkpoint: Path) -> bool:
+    """By the checksums in the file as well: torch does not look at those of tensors."""
     try:
+        with zipfile.ZipFile(checkpoint) as file:
+            if file.testzip() is not None:
+                return False
         torch.load(checkpoint, map_location="meta", weights_only=True)
     except Exception:  # torch raises a different type for each kind of damage
         return False
