@@ -64,7 +64,8 @@ class WaveletUNet(nn.Module):
 
     `context`: samples on each side that a chunk of a song needs so that its middle equals the whole song's.
     `stride`: chunks must start at multiples of it.
-    `learnable_wavelet` makes the filters of every level parameters; `reconstruction_penalty` then keeps them inverse.
+    `learnable_wavelet` makes the filters of every level parameters; training then adds `reconstruction_penalty` to the
+    loss, which keeps them inverse.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class WaveletUNet(nn.Module):
         if num_filters % 4:
             raise UserError(f"num_filters={num_filters} does not split into bands of bands; use a multiple of 4")
         self.channels, self.sample_rate = channels, sample_rate
+        self.learnable_wavelet = learnable_wavelet
         self.stride = 2**num_layers
         widths = [num_filters * (level + 1) for level in range(num_layers + 1)]
         self.head = ConvNormGelu(channels, num_filters, kernel_size)
