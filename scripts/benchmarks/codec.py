@@ -131,7 +131,7 @@ def _print(rows: list[dict[str, Any]], bitrate: int) -> None:
         ratios = [_number(row, f"{clock}_ratio_to_{name}") for clock in CLOCKS for name in ("ffmpeg", "pyav")]
         closeness = [_closeness(row, f"sdr_to_{name}") for name in ("ffmpeg", "pyav")]
         table.add_row(clip, *speeds, *ratios, *closeness)
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     console.print("c to a, c to b: SDR between the results; equal: above 100 dB")
     if not lame.is_available():

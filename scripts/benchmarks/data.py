@@ -182,7 +182,7 @@ def _print(rows: Sequence[dict[str, Any]], workers: int, speed: float) -> None:
         values = [f"{row[name]:.1f}" if name in row else "-" for name in ("codec_rate", "single_rate", "several_rate")]
         shares = [_percent(row, name) for name in ("share_of_workers_x_codec", "share_of_codec_in_as_many_processes")]
         speeds.add_row(_name(row), *values, f"{row['scaling']:.2f}", *shares)
-    console = Console()
+    console = Console(width=120)
     console.print(costs, speeds)
     console.print(f"of {workers} codecs: of what the codec alone does in {workers} processes at once")
     console.print(f"the composer of demo songs: {speed:.0f} times real time, by CPU time")

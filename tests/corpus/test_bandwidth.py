@@ -5,7 +5,7 @@ import pytest
 from scipy import signal
 
 from upscale import audio
-from upscale.codec import CodecSpec, roundtrip
+from upscale.codec import CodecSpec, encode, roundtrip
 from upscale.corpus.bandwidth import BandwidthMeter
 from upscale.corpus.demo import compose
 
@@ -31,6 +31,25 @@ def to_16_bit(wav: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("bitrate", "low", "high"), [(64, 10e3, 12e3), (128, 15.5e3, 17.5e3), (256, 19e3, 20.2e3)])
 def test_mp3_is_found_at_its_low_pass(song, bitrate, low, high):
     found = cutoff(to_16_bit(roundtrip(song, CodecSpec(bitrate=bitrate))))
+    assert found is not None and low <= found <= high
+
+
+@pytest.mark.parametrize(
+    ("codec", "bitrate", "low", "high"),
+    [
+        ("mp3", 320, 19.8e3, 20.2e3),
+        ("aac", 64, 12e3, 13.5e3),
+        ("aac", 192, 19e3, 20.2e3),
+        ("vorbis", 64, 15e3, 16e3),
+        ("vorbis", 128, 18.5e3, 20e3),
+        ("opus", 160, 19.9e3, 20.2e3),
+    ],
+)
+def test_files_of_every_encoder_are_found(song, tmp_path, codec, bitrate, low, high):
+    """A whole file, decoded to 16 bits, as people turn them into WAV. AAC from 256 and Vorbis from 192 keep the top."""
+    (tmp_path / "song").write_bytes(encode(song, CodecSpec(codec, bitrate)))
+    wav, rate = audio.read(tmp_path / "song")
+    found = cutoff(to_16_bit(wav), rate)
     assert found is not None and low <= found <= high
 
 
