@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,13 @@ def test_a_job_that_ends_while_the_summary_is_written(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sweep_summary, "_write_files", write_then_end)
     update_summary(tmp_path)
     assert len(summary(tmp_path)) == len(read_runs(tmp_path)) == 2
+
+
+def test_a_long_name_leaves_room_for_the_curves(tmp_path: Path):
+    """Until the second run begins, all overrides are the first one's name."""
+    from upscale.training.sweep_plot import draw_sweep
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_sweep(["model=wavelet_unet " * 20, "b" * 300], [{64: 0.1, 128: 0.2}, {}], tmp_path / "summary.png")
+    assert (tmp_path / "summary.png").stat().st_size > 5_000
