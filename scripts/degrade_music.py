@@ -5,7 +5,8 @@
 OUT/SONG@clean.npy holds int16 [T, 2]; OUT/SONG@VARIANT.npy the same samples after MP3 at half scale (an MP3 may
 overshoot full scale). Whole songs are encoded, so that clips come from the middle of an encode, as users have them.
 Four variants a song are drawn from its name (`--all`: every constant bitrate); one song in ten is made mono first.
-`--follow` waits for more songs until the folder holds a file named DONE. Needs `lame` and `ffmpeg`.
+`--follow` waits for more songs until the folder holds a file named DONE. Needs `ffmpeg` with
+libmp3lame.
 """
 
 import argparse
@@ -23,18 +24,18 @@ from upscale.seeds import derive_seed
 SAMPLE_RATE = 44100
 TAIL = 4096  # samples of silence appended before encoding: at some lengths FFmpeg's decoder drops the last few
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320)
-FFMPEG = {str(bitrate): ["-b:a", f"{bitrate}k"] for bitrate in BITRATES}
-LAME = {  # what else people's files were made with
-    "v2": ["-V2"],
-    "v5": ["-V5"],
-    "abr112": ["--abr", "112"],
-    "l48": ["-b", "48", "-q", "3"],
-    "l64": ["-b", "64", "-q", "2"],
-    "l96": ["-b", "96", "-q", "7"],
-    "l128": ["-b", "128", "-q", "2"],
-    "s128": ["-b", "128", "-m", "s"],
+CONSTANT = {str(bitrate): ["-b:a", f"{bitrate}k"] for bitrate in BITRATES}
+OTHERS = {  # what else people's files were made with: variable and average bitrates, other qualities, no joint stereo
+    "v2": ["-q:a", "2"],
+    "v5": ["-q:a", "5"],
+    "abr112": ["-b:a", "112k", "-abr", "1"],
+    "l48": ["-b:a", "48k", "-compression_level", "3"],
+    "l64": ["-b:a", "64k", "-compression_level", "2"],
+    "l96": ["-b:a", "96k", "-compression_level", "7"],
+    "l128": ["-b:a", "128k", "-compression_level", "2"],
+    "s128": ["-b:a", "128k", "-joint_stereo", "0"],
 }
-VARIANTS = sorted(FFMPEG) + sorted(LAME)
+VARIANTS = CONSTANT | OTHERS
 
 
 def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
@@ -43,24 +44,9 @@ def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
         clean, coded = f"{folder}/clean.wav", f"{folder}/coded.mp3"
         padded = np.concatenate([wav, np.zeros((TAIL, 2), dtype=wav.dtype)])
         soundfile.write(clean, padded, SAMPLE_RATE, subtype="PCM_16")
-        if variant in FFMPEG:
-            encode = [
-                "ffmpeg",
-                "-v",
-                "error",
-                "-threads",
-                "1",
-                "-i",
-                clean,
-                "-c:a",
-                "libmp3lame",
-                *FFMPEG[variant],
-                coded,
-            ]
-        else:
-            encode = ["lame", "--quiet", "--resample", "44.1", *LAME[variant], clean, coded]
-        subprocess.run(encode, check=True)
-        decode = ["ffmpeg", "-v", "error", "-threads", "1", "-i", coded, "-f", "f32le", "-ac", "2", "-"]
+        ffmpeg = ["ffmpeg", "-v", "error", "-threads", "1"]
+        subprocess.run([*ffmpeg, "-i", clean, "-c:a", "libmp3lame", *VARIANTS[variant], coded], check=True)
+        decode = [*ffmpeg, "-i", coded, "-f", "f32le", "-ac", "2", "-"]
         decoded = subprocess.run(decode, check=True, stdout=subprocess.PIPE).stdout
     degraded = np.frombuffer(decoded, np.float32).reshape(-1, 2)
     assert len(wav) <= len(degraded) <= len(padded), (variant, degraded.shape, wav.shape)
@@ -76,7 +62,7 @@ def store(path: Path, wav: np.ndarray, scale: float) -> None:
 
 def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:
     rng = np.random.default_rng(derive_seed("degrade", song.stem))
-    variants = list(FFMPEG) if every_bitrate else list(rng.choice(VARIANTS, size=4, replace=False))
+    variants = list(CONSTANT) if every_bitrate else list(rng.choice(sorted(VARIANTS), size=4, replace=False))
     missing = [variant for variant in variants if not (out / f"{song.stem}@{variant}.npy").exists()]
     if not missing:
         return

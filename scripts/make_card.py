@@ -14,7 +14,9 @@ PURPOSE = {
 }
 LIMITS = {
     "fidelity": "- Gains are small and real: a fraction of a decibel to a decibel. It does not bring back treble.\n"
-    "- At 192 kbit/s and above there is next to nothing to win, and it changes next to nothing.",
+    "- From 192 kbit/s on there is next to nothing to win, and it leaves the file alone: by the bitrate where it is "
+    "told, else where treble between 17.85 and 18.5 kHz has survived. In music without any it cannot tell, and may "
+    "lose.",
     "perceptual": "- The texture is noise that was made smooth; it has no pitch and no attack finer than 46 ms. Bright "
     "tonal sounds above the low-pass come back as hiss of the right loudness.\n"
     "- The texture repeats every 0.74 s. It is shaped by the music, but a long quiet hiss might show it.\n"
@@ -60,7 +62,7 @@ SI-SDR won per song, in dB:
 
     {training["command"]}
 
-{training["steps"]} steps in {training["hours"]:g} h on {training["machine"]}; {training["songs"]} songs.
+{training["steps"]} steps in {training["minutes"]:g} minutes on {training["machine"]}; {training["songs"]} songs.
 {training["note"]}
 
 `scripts/render_music.py` renders the music, `scripts/degrade_music.py` encodes it, `scripts/train_released.py` trains,

@@ -1,6 +1,6 @@
 """Measure a trained checkpoint against doing nothing and write it as a released bundle with its card.
 
-    python scripts/release.py fidelity --checkpoint FILE --music FOLDER --hours 1.0 --machine "..." --songs 90
+    python scripts/release.py fidelity --checkpoint FILE --music FOLDER --minutes 60 --machine "..." --songs 90
 
 `--music` holds the held-out songs (FLAC). Each is encoded whole at every bitrate; its middle `--seconds` are restored
 and compared. The table tells the model no bitrate unless `--known`. Written to upscale/released/NAME.
@@ -20,15 +20,15 @@ from make_card import write_card
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus import demo
 from upscale.metrics import lsd, sdr, si_sdr, visqol
-from upscale.models import SpectralFill, SpectralFilter
+from upscale.models import SpectralCascade, SpectralFill
 from upscale.restore import Restorer
 from upscale.restore.bundle import save_bundle
 
 RELEASED = Path(__file__).parents[1] / "upscale" / "released"
-BITRATES = (32, 48, 64, 96, 128, 192, 256, 320)
+BITRATES = (32, 48, 64, 96, 128, 160, 192, 256, 320)
 VISQOL_BITRATES = (64, 96)
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
-CLASSES = {"fidelity": SpectralFilter, "perceptual": SpectralFill}
+CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
 SAMPLE_RATE = 44_100
 
 
@@ -101,13 +101,14 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(CLASSES))
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--music", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--known", action="store_true")
     parser.add_argument("--visqol", action="store_true")
-    parser.add_argument("--hours", type=float, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--machine", required=True)
     parser.add_argument("--songs", type=int, required=True, help="songs trained on")
     parser.add_argument("--command", required=True, help="the command that trained it, for the card")
+    parser.add_argument("--out", type=Path, help="the bundle's folder, instead of upscale/released/NAME")
     parser.add_argument("--note", default="", help="a sentence on how this training differed from the command")
     arguments = parser.parse_args()
 
@@ -119,7 +120,7 @@ def main() -> None:
     means, gains = table(found, arguments.visqol)
     composed = composed_numbers(Restorer.from_module(model))
     training = {
-        "hours": arguments.hours,
+        "minutes": arguments.minutes,
         "machine": arguments.machine,
         "songs": arguments.songs,
         "steps": int(state["step"]),
@@ -127,7 +128,7 @@ def main() -> None:
         "note": arguments.note,
     }
     folder = save_bundle(
-        RELEASED / arguments.name,
+        arguments.out or RELEASED / arguments.name,
         model,
         arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()},
         bitrates=BITRATES,

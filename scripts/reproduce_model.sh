@@ -1,38 +1,48 @@
 #!/bin/sh
 # Retrain the released models from scratch: fetch, render, degrade, train, measure. Hours of CPU; see docs/experiments.md.
-#   MUSIC=FOLDER  lossless FLAC to train on beside what is rendered here (optional)
 #   VAL=FOLDER    held-out lossless FLAC, measured for the card
-# Debian or Ubuntu with: fluidsynth openmpt123 lame ffmpeg. Writes data/released/ and upscale/released/.
+#   MUSIC=FOLDER  lossless FLAC to train on beside what is rendered here (optional)
+#   QUICK=1       a minute of training a stage, on MUSIC alone, bundles in data/released/quick: does it all still run?
+# Debian or Ubuntu with: fluidsynth openmpt123 ffmpeg. Writes data/released/ and upscale/released/.
 set -eu
 : "${VAL:?name a folder of held-out FLAC files: make reproduce-model VAL=... [MUSIC=...]}"
 PYTHON=${PYTHON:-.venv/bin/python}
-WORK=data/released
-mkdir -p "$WORK/packages" "$WORK/unpacked"
+WORK=data/released${QUICK:+/quick}
+mkdir -p "$WORK"
+CACHE=""
 
-for program in fluidsynth openmpt123 lame ffmpeg apt-get dpkg; do
-    command -v "$program" >/dev/null || { echo "error: $program is missing; apt-get install $program" >&2; exit 1; }
-done
-for package in openttd-openmsx freedoom fluid-soundfont-gm musescore-general-soundfont-lossless \
-    pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data; do
-    ls "$WORK/packages/${package}"_*.deb >/dev/null 2>&1 || (cd "$WORK/packages" && apt-get download "$package")
-    dpkg -x "$WORK/packages/${package}"_*.deb "$WORK/unpacked"
-done
-
-"$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" ${MUSIC:+--music "$MUSIC"} --out "$WORK/music"
-"$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
-CACHE="$WORK/cache/rendered"
+if [ -z "${QUICK:-}" ]; then
+    for program in fluidsynth openmpt123 ffmpeg apt-get dpkg; do
+        command -v "$program" >/dev/null || { echo "error: $program is missing; apt-get install $program" >&2; exit 1; }
+    done
+    mkdir -p "$WORK/packages" "$WORK/unpacked"
+    for package in openttd-openmsx freedoom fluid-soundfont-gm musescore-general-soundfont-lossless \
+        pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data; do
+        ls "$WORK/packages/${package}"_*.deb >/dev/null 2>&1 || (cd "$WORK/packages" && apt-get download "$package")
+        dpkg -x "$WORK/packages/${package}"_*.deb "$WORK/unpacked"
+    done
+    "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" ${MUSIC:+--music "$MUSIC"} --out "$WORK/music"
+    "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
+    CACHE="$WORK/cache/rendered"
+fi
 if [ -n "${MUSIC:-}" ]; then
     "$PYTHON" scripts/degrade_music.py --music "$MUSIC" --out "$WORK/cache/music" --all
     CACHE="$CACHE $WORK/cache/music"
 fi
-
+SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
-for NAME in fidelity perceptual; do
-    [ "$NAME" = fidelity ] && MINUTES=62 || MINUTES=25
-    set -- scripts/train_released.py "$NAME" --cache $CACHE --out "$WORK/$NAME.pt" --minutes "$MINUTES"
-    [ "$NAME" = fidelity ] || set -- "$@" --filter "$WORK/fidelity.pt"
+
+BEFORE=""
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:12:8e-4 perceptual:40:3e-3; do
+    NAME=${STAGE%%:*} RATE=${STAGE##*:}
+    MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
+    [ -z "${QUICK:-}" ] || MINUTES=1
+    set -- scripts/train_released.py "$NAME" --cache $CACHE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE" \
+        ${BEFORE:+--filter "$BEFORE"}
     OMP_NUM_THREADS=1 "$PYTHON" "$@"
+    BEFORE="$WORK/$NAME.pt"
+    case "$NAME" in coarse | fine) continue ;; esac
     "$PYTHON" scripts/release.py "$NAME" --checkpoint "$WORK/$NAME.pt" --music "$VAL" --visqol \
-        --hours "$(echo "scale=2; $MINUTES / 60" | bc)" --machine "one thread of $MACHINE" \
-        --songs "$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | wc -l)" --command "python $*"
+        --minutes "$MINUTES" --machine "one thread of $MACHINE" --songs "$SONGS" --command "python $*" \
+        ${QUICK:+--seconds 6 --out "$WORK/$NAME"}
 done

@@ -1,24 +1,33 @@
 """Exported models: equal to PyTorch at any batch and length, small when asked, and run without PyTorch."""
 
+import importlib
+import importlib.metadata
+import os
 import subprocess
-import sys
+import sysconfig
+import venv
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from upscale import audio
 from upscale.export import export_onnx, to_float16, to_int8_dynamic, to_int8_static
 from upscale.export.graph import ConvolutionStft
-from upscale.models import SpectralFill, SpectralFilter, WaveletUNet
+from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, WaveletUNet
 from upscale.models.stft import HalfOverlapStft
 from upscale.restore import Restorer
+from upscale.restore.bundle import save_bundle
 
 SMALL = {"width": 8, "num_blocks": 2, "frame_width": 16, "average_frames": 3, "window_size": 512}
 MODELS = {
-    "filter": lambda: SpectralFilter(**SMALL),
-    "fill": lambda: SpectralFill(**SMALL, fill_width=8, period=4096),
+    "filter": lambda: SpectralCascade(**SMALL, fine_window_size=1024),
+    "fill": lambda: SpectralFill(**SMALL, fine_window_size=1024, fill_width=8, fill_frame_width=16, period=4096),
     "wavelet": lambda: WaveletUNet(channels=1, num_layers=3, num_filters=16),
 }
 
@@ -91,35 +100,99 @@ def test_smaller_files_stay_close(exported, tmp_path):
         assert 10 * np.log10(error / change) < tolerance_db, path.name
 
 
+# All that restoring with an exported model needs, as docs/restoring.md says.
+NEEDED = ("numpy", "scipy", "soundfile", "av", "mutagen", "pyyaml", "rich", "onnxruntime")
+
+
+def _with_requirements(names: Iterable[str]) -> set[str]:
+    """Those packages, what they require, and so on."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in found:
+            found.add(name)
+            requirements = map(Requirement, importlib.metadata.requires(name) or ())
+            waiting += [one.name for one in requirements if not one.marker or one.marker.evaluate({"extra": ""})]
+    return found
+
+
+def _bare_environment(folder: Path) -> Path:
+    """A new Python environment that holds those packages and this project, and nothing else; made without a net."""
+    venv.create(folder, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}, scheme="venv"))
+    for name in _with_requirements(NEEDED):
+        files = importlib.metadata.files(name) or ()
+        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            (site / top).symlink_to(importlib.metadata.distribution(name).locate_file(top))
+    (site / "project.pth").write_text(f"{Path(__file__).parents[1]}\n")
+    return folder / "bin" / "python"
+
+
 @pytest.mark.slow
-def test_runs_without_torch(exported, tmp_path):
-    """In an interpreter that refuses to import PyTorch: arrays at two rates, and a whole file."""
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_runs_where_torch_is_not_installed(exported, tmp_path):
+    """In an environment of its own: arrays at two rates, and `upscale restore` on a file."""
+    python = _bare_environment(tmp_path / "bare")
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        command = [str(python), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    absent = run("-c", "import torch")
+    assert "No module named 'torch'" in absent.stderr
     script = (
-        "import sys\n"
-        "class Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'torchaudio', 'lightning', 'hydra'):\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Refuse())\n"
-        "import numpy as np\n"
+        "import sys, numpy as np\n"
         "from upscale.restore import Restorer\n"
-        "from upscale.restore.files import restore_file\n"
-        "restorer = Restorer.load(sys.argv[1])\n"
-        "wav = np.load(sys.argv[2])\n"
+        "restorer, wav = Restorer.load(sys.argv[1]), np.load(sys.argv[2])\n"
         "np.save(sys.argv[3], np.stack([restorer(wav, 44100), restorer(wav, 48000)]))\n"
-        "restore_file(restorer, sys.argv[4], sys.argv[5])\n"
-        "assert 'torch' not in sys.modules\n"
     )
     wav = _noise(2, 30_000)
     np.save(tmp_path / "in.npy", wav)
-    audio.write(tmp_path / "in.flac", wav, 44_100)
-    paths = [exported, *(tmp_path / name for name in ("in.npy", "out.npy", "in.flac", "out.flac"))]
-    done = subprocess.run([sys.executable, "-c", script, *map(str, paths)], capture_output=True, text=True, check=False)
+    done = run("-c", script, exported, tmp_path / "in.npy", tmp_path / "out.npy")
     assert done.returncode == 0, done.stderr
     reference = _restorer("filter")
     expected = np.stack([reference(wav, 44_100), reference(wav, 48_000)])
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-4)
-    assert audio.probe(tmp_path / "out.flac").num_samples == 30_000
+    audio.write(tmp_path / "in.flac", wav, 44_100)
+    done = run("-m", "upscale.cli", "restore", "in.flac", "--model", exported, "--force")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert audio.probe(tmp_path / "in.restored.flac").num_samples == 30_000
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """scripts/export_onnx.py"""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    return importlib.import_module("export_onnx")
+
+
+@pytest.mark.slow
+def test_the_script_measures_every_form(script, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    bundle = save_bundle(tmp_path / "tiny", SpectralFilter(**SMALL), arguments=SMALL, bitrates=[64, 128])
+    monkeypatch.setattr(script, "CLIP_SECONDS", 1.0)
+    rows = {row["model"]: row for row in script.export(str(bundle), tmp_path / "out")}
+    assert list(rows) == ["PyTorch float32", "ONNX float32", "ONNX float16", "int8 dynamic", "int8 static"]
+    reference = rows["PyTorch float32"]["restored_si_sdr"]
+    assert rows["ONNX float32"]["restored_si_sdr"] == pytest.approx(reference, abs=0.002)
+    assert all(row["times_real_time"] > 0 for row in rows.values())
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["tiny-float16.onnx", "tiny-int8.onnx", "tiny.json", "tiny.md", "tiny.onnx"]
+
+
+@pytest.mark.parametrize(("loss", "offered"), [(0.002, True), (0.11, False)])
+def test_no_int8_file_that_loses_more_than_a_tenth_of_a_decibel_is_offered(script, tmp_path, loss, offered):
+    paths = {name: tmp_path / name for name in ("int8 dynamic", "int8 static")}
+    for name, path in paths.items():
+        path.write_text(name)
+    rows = [
+        {"model": "int8 static", "restored_si_sdr": 18.2},
+        {"model": "int8 dynamic", "restored_si_sdr": 18.4 - loss},
+    ]
+    script._keep_best(rows, paths, reference={"restored_si_sdr": 18.4}, target=tmp_path / "int8.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == (["int8.onnx"] if offered else [])
+    assert not offered or (tmp_path / "int8.onnx").read_text() == "int8 dynamic"
 
 
 def test_a_foreign_onnx_file_is_refused(tmp_path):

@@ -18,15 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.models.guard import local_mean
 from upscale.models.stft import HalfOverlapStft, mid_side
 
 FLOOR = 1e-9  # of the local mean power per bin: 90 dB below it, nothing matters
 SILENCE = 1e-10  # power per bin below which a passage counts as silent
-
-# LAME takes away everything above 19.4 kHz up to 192 kbit/s and from 256 on does not. What is left there by leakage of
-# the window is 71 dB below the mean at most; 16-bit dither is 2.4e-7 per bin of a 2,048-sample window.
-TREBLE_HZ, LEAKAGE, DITHER = 19_400, 1.1e-7, 1e-6
-GOOD_BITRATE = 224  # kbit/s from which on a file is left alone: there is nothing to win that outweighs the risk
 
 
 class FrameNetwork(nn.Module):
@@ -121,24 +117,11 @@ class SpectralFilter(nn.Module):
         fine = self.unfold(self.tail(hidden))
 
         freedom = torch.exp(bands[:, 2:4].clamp(-8, 2))
-        share = 1 - self.left_alone(power, level, bitrate)
-        gain = 1 + share * (torch.tanh(fine[:, :2] * freedom) + 0.1 * bands[:, :2])
-        cross = share * torch.tanh(fine[:, 2:] * torch.exp(bands[:, 4:].clamp(-8, 2)))
+        gain = 1 + torch.tanh(fine[:, :2] * freedom) + 0.1 * bands[:, :2]
+        cross = torch.tanh(fine[:, 2:] * torch.exp(bands[:, 4:].clamp(-8, 2)))
         real = gain * real + cross * other_real
         imaginary = gain * imaginary + cross * other_imaginary
         return torch.cat([real, nyquist[0]], dim=2), torch.cat([imaginary, nyquist[1]], dim=2)
-
-    def left_alone(self, power: Tensor, level: Tensor, bitrate: Tensor | None) -> Tensor:
-        """1 where the file is good already, else 0: [B, 1, 1, N]. By its bitrate, else by its treble."""
-        first = round(TREBLE_HZ / self.sample_rate * 2 * self.num_bins)
-        treble = power[:, :, first:].mean(dim=(1, 2), keepdim=True)
-        # The mean of logarithms: a click or the end of the file fills the treble of a few frames and must not decide.
-        excess = torch.log10((treble + SILENCE) / (LEAKAGE * level + DITHER)).clamp(-1, 1)
-        by_treble = (4 * self.local_mean(excess[:, 0])[:, None]).clamp(0, 1)
-        if bitrate is None:
-            return by_treble
-        known = bitrate.to(power)[:, None, None, None]
-        return torch.where(known > 0, (known >= GOOD_BITRATE).to(power), by_treble)
 
     def from_other_channel(
         self, real: Tensor, imaginary: Tensor, power: Tensor, level: Tensor
@@ -192,8 +175,7 @@ class SpectralFilter(nn.Module):
 
     def local_mean(self, values: Tensor) -> Tensor:
         """Mean over `average_frames` on both sides, of those that exist: [B, C, N] -> [B, C, N]."""
-        size, padding = 2 * self.average_frames + 1, self.average_frames
-        return F.avg_pool1d(values, size, stride=1, padding=padding, count_include_pad=False)
+        return local_mean(values, self.average_frames)
 
 
 def local_average(values: Tensor) -> Tensor:
