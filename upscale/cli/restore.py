@@ -49,7 +49,10 @@ def main(argv: Sequence[str]) -> int:
     )
     outcomes: list[Outcome] = []
     try:
-        _run(batch, jobs, outcomes)
+        if options.engine == "ray":
+            _run_on_ray(batch, options, jobs, outcomes)
+        else:
+            _run(batch, jobs, outcomes)
     finally:
         if options.report is not None:
             write_report(options.report, outcomes, batch.restorer, started)
@@ -59,6 +62,16 @@ def main(argv: Sequence[str]) -> int:
 def _run(batch: Batch, jobs: list[Job], outcomes: list[Outcome]) -> None:
     with View(len(jobs)) as view, closing(batch.run(jobs, view)) as finished:
         outcomes.extend(finished)
+
+
+def _run_on_ray(batch: Batch, options: argparse.Namespace, jobs: list[Job], outcomes: list[Outcome]) -> None:
+    from upscale.restore.on_ray import RemoteBatch
+
+    remote = RemoteBatch(options.model, options.device, batch.options, batch.force, batch.overwrite, batch.after)
+    with View(len(jobs)) as view, closing(remote.run(jobs, options.jobs)) as finished:
+        for outcome in finished:
+            view.finished(outcome)
+            outcomes.append(outcome)
 
 
 def _conclude(outcomes: list[Outcome], elapsed_seconds: float) -> int:
@@ -104,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="a shipped model, a bundle, a .ckpt or an .onnx (default: fidelity)")
     add("--device", choices=DEVICES, default="auto")
     add("--jobs", type=_number(int, 1), default=1, metavar="N", help="files at a time (default: 1)")
+    add("--engine", choices=("local", "ray"), default="local", help="ray: on the cluster of RAY_ADDRESS (extra `ray`)")
     add("--mix", type=_number(float, 0, 1), default=1.0, metavar="0..1", help="0 is the input, 1 the model's output")
     add(
         "--match-level",

@@ -106,8 +106,9 @@ def build_model(description: Description, source: Path) -> nn.Module:
         raise UserError(f"{source} asks for {description.model_class}, which is not a model of {MODELS_PACKAGE}")
     try:
         return found(**description.arguments)
-    except TypeError as error:
-        raise UserError(f"{source}: {description.model_class} refuses its arguments: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{source}: {description.model_class} refuses its arguments: {reason}") from error
 
 
 def _read_folder(folder: Path) -> tuple[Description, dict[str, torch.Tensor]]:

@@ -3,14 +3,17 @@
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from rich.progress import track as progress
 
 from upscale.codec import CodecSpec
 from upscale.corpus.analysis import Cut, Report, analyse
@@ -19,6 +22,7 @@ from upscale.corpus.sources import find_tracks
 from upscale.corpus.split import SPLITS, assign_splits
 from upscale.corpus.track import FileTrack, Track
 from upscale.errors import UserError
+from upscale.ray_engine import run_on_ray
 from upscale.seeds import derive_seed
 from upscale.shards.clip import FORMATS
 from upscale.shards.cutting import SAMPLE_RATE, Piece, ShardJob, write_shard
@@ -28,6 +32,8 @@ from upscale.shards.manifest import NAME, Manifest, ShardEntry, write_json
 BUILD = ".build"  # what an interrupted run leaves for the next one
 SUMMARY = "prepared.json"
 PARTS = ".shard-*.part"  # half-written, by a run that was killed
+
+Engine = Callable[[Any, Sequence[Any], int, str], Iterator[tuple[Any, Any]]]  # `run_jobs` and its like
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +68,22 @@ def prepare(
     demo_seconds: float = 30.0,
     seed: int = 0,
     workers: int | None = None,
+    engine: str = "local",
     overwrite: bool = False,
 ) -> Summary:
     """Write `out/{train,val,test}/shard-*.tar` with their manifests, and `out/prepared.json`.
 
-    The same songs and settings give the same bytes, whatever `workers` is. `degrade` lists the specs (arguments of
-    `CodecSpec`) of degraded versions to store beside each clip. Broken files are named, counted and left out.
-    Raises UserError for wrong settings, for lossy sources with `strict`, and when the disk is full.
+    The same songs and settings give the same bytes, whatever `workers` and `engine` are: processes of this machine
+    ("local"), or a Ray cluster ("ray") whose machines all see the songs and `out` under the same paths. `degrade` lists
+    the specs (arguments of `CodecSpec`) of degraded versions to store beside each clip. Broken files are named, counted
+    and left out. Raises UserError for wrong settings, for lossy sources with `strict`, and when the disk is full.
     """
+    run = _engine(engine)
+    if engine == "ray":  # a worker's current folder is not ours
+        out, roots = (
+            os.path.abspath(out),
+            {name: root and os.path.abspath(root) for name, root in (roots or {}).items()},
+        )
     specs = tuple(_spec(arguments) for arguments in degrade)
     cut = Cut(segment_seconds, min_seconds, silence_db)
     _check(channels, file_format, clips_per_shard, cut, val_share, test_share)
@@ -95,19 +109,32 @@ def prepare(
     finished = _resume(out, settings, overwrite)
     if finished:
         return finished
-    reports = _analyse_all(tracks, cut, out, workers)
+    reports = _analyse_all(tracks, cut, out, workers, run)
     broken = [[_label(track), report.error] for track, report in reports if report.error]
     lossy = [[_label(track), report.cutoff_hz] for track, report in reports if report.cutoff_hz]
     _report(broken, lossy, strict)
     jobs = _plan(reports, out, channels, file_format, specs, clips_per_shard, seed)
     if not jobs:
         raise UserError("no clip is left: every song is broken, silent or too short (min_seconds, silence_db)")
-    entries = _write_all(jobs, out, workers)
+    entries = _write_all(jobs, out, workers, run)
     splits = _write_manifests(jobs, entries, out, settings)
     summary = Summary(settings, splits, broken, lossy, sum(report.num_silent for _, report in reports))
     write_json(out / SUMMARY, asdict(summary))
     shutil.rmtree(out / BUILD)
     return summary
+
+
+def _engine(name: str) -> Engine:
+    """What runs independent jobs."""
+    if name not in ("local", "ray"):
+        raise UserError(f"engine={name} is unknown; use local or ray")
+    if name == "local":
+        return run_jobs
+
+    def run_on_cluster(work: Any, items: Sequence[Any], workers: int, description: str) -> Iterator[tuple[Any, Any]]:
+        yield from progress(run_on_ray(work, items, workers), description, total=len(items))
+
+    return run_on_cluster
 
 
 def _check(
@@ -190,7 +217,7 @@ def _clear(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _analyse_all(tracks: Sequence[Track], cut: Cut, out: Path, workers: int) -> list[tuple[Track, Report]]:
+def _analyse_all(tracks: Sequence[Track], cut: Cut, out: Path, workers: int, run: Engine) -> list[tuple[Track, Report]]:
     """A report for each track, in their order; those of an interrupted run are not made again."""
     store = out / BUILD / "reports.json"
     done: dict[str, Report] = {}
@@ -199,7 +226,7 @@ def _analyse_all(tracks: Sequence[Track], cut: Cut, out: Path, workers: int) -> 
     missing = [track for track in tracks if _label(track) not in done]
     saved = time.monotonic()
     try:
-        for track, report in run_jobs(partial(analyse, cut=cut), missing, workers, "analysing"):
+        for track, report in run(partial(analyse, cut=cut), missing, workers, "analysing"):
             done[_label(track)] = report
             if time.monotonic() - saved > 5:
                 write_json(store, {name: asdict(report) for name, report in done.items()})
@@ -251,11 +278,12 @@ def _plan(
     return jobs
 
 
-def _write_all(jobs: Sequence[ShardJob], out: Path, workers: int) -> dict[Path, tuple[ShardEntry, dict[str, int]]]:
+def _write_all(
+    jobs: Sequence[ShardJob], out: Path, workers: int, run: Engine
+) -> dict[Path, tuple[ShardEntry, dict[str, int]]]:
     """Entry and songs of each shard; shards that an interrupted run has finished stay as they are."""
     written: dict[Path, tuple[ShardEntry, dict[str, int]]] = {}
-    for path in out.glob(f"*/{PARTS}"):
-        path.unlink(missing_ok=True)
+    _remove_parts(out)
     for job in jobs:
         _make_folder(job.path.parent)
         note = _note(out, job)
@@ -263,10 +291,16 @@ def _write_all(jobs: Sequence[ShardJob], out: Path, workers: int) -> dict[Path, 
             entry, songs = json.loads(note.read_bytes())
             written[job.path] = (ShardEntry(**entry), songs)
     missing = [job for job in jobs if job.path not in written]
-    for job, (entry, songs) in run_jobs(write_shard, missing, workers, "writing shards"):
+    for job, (entry, songs) in run(write_shard, missing, workers, "writing shards"):
         written[job.path] = (entry, songs)
         write_json(_note(out, job), [asdict(entry), songs])
+    _remove_parts(out)  # of a worker that was killed and whose job was done again
     return written
+
+
+def _remove_parts(out: Path) -> None:
+    for path in out.glob(f"*/{PARTS}"):
+        path.unlink(missing_ok=True)
 
 
 def _note(out: Path, job: ShardJob) -> Path:
