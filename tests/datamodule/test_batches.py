@@ -1,5 +1,7 @@
 """What is in a batch: aligned pairs at one gain, from the middle of a longer encode."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,27 @@ def test_two_frames_after_a_clip_are_as_good_as_the_whole_song():
     np.testing.assert_array_equal(with_margin, roundtrip(song, CodecSpec())[:, :end])
     without = roundtrip(song[:, :end], CodecSpec())
     assert not np.array_equal(with_margin[:, -2_000:], without[:, -2_000:])
+
+
+def test_python_work_does_not_grow_with_clip_length(make, monkeypatch):
+    """Beside the codec: as many calls for a long clip as for a short one, and as many for each clip of a batch."""
+    identity_codec(monkeypatch)
+
+    def num_calls(clip_seconds: float, batch_size: int) -> int:
+        loader = make(clip_seconds=clip_seconds, batch_size=batch_size, num_batches=1).train_dataloader()
+        clips, draws = loader.dataset, loader.sampler.batch(0, 0)
+        clips[draws]  # shards are mapped, imports done
+        calls = []
+        sys.setprofile(lambda frame, event, argument: calls.append(event))
+        try:
+            clips[draws]
+        finally:
+            sys.setprofile(None)
+        return len(calls)
+
+    assert num_calls(0.1, batch_size=2) == num_calls(1.2, batch_size=2)
+    one, two, three = (num_calls(0.1, size) for size in (1, 2, 3))
+    assert three - two == two - one < 400
 
 
 def test_crops_reach_everywhere(make, monkeypatch):
