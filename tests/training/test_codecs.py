@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Compose
 
+from upscale.shards.prepare import prepare
 from upscale.training.fit import fit
 
 CODECS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/codec").glob("*.yaml"))
@@ -21,3 +22,16 @@ def test_training_with_every_codec(compose_debug: Compose, tmp_path: Path, codec
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     heard = {name.rpartition("/")[2] for name in result["best_metrics"] if name.startswith("val/si_sdr_gain/")}
     assert heard and heard <= {str(bitrate) for bitrate in config.codec.bitrates}
+
+
+@pytest.mark.slow
+def test_training_on_stored_degraded_clips(
+    compose_debug: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = {"num_demo_songs": 4, "demo_seconds": 2.0, "segment_seconds": 1.0, "min_seconds": 1.0, "workers": 1}
+    prepare(tmp_path / "stored", degrade=[{"bitrate": 96}, {"codec": "aac", "bitrate": 64}], **cut)  # type: ignore[arg-type]
+    monkeypatch.setattr("upscale.datamodule.clips.roundtrip", None)  # nothing is encoded
+    changes = ["data.predegraded=true", "data.num_workers=0", "model.num_layers=2", "trainer.max_epochs=1"]
+    assert fit(compose_debug(f"data.root={tmp_path}/stored", *changes)) is not None
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert {name.rpartition("/")[2] for name in result["best_metrics"]} & {"96", "64"}
