@@ -58,7 +58,9 @@ class LastCheckpoint(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._within_step = False
-        if trainer.global_step - self._saved_step >= self.every_n_steps:
+        # After an epoch's last batch comes its validation: a run resumed from before it would log that a second time.
+        ends_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if trainer.global_step - self._saved_step >= self.every_n_steps and not ends_epoch:
             self._save(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
