@@ -153,7 +153,8 @@ def test_samples_survive_the_way(script: Script, roots: dict[str, Path], tmp_pat
     """What training calls clean is the file's own samples."""
     folder = f"roots.musdb18hq='{roots['musdb18hq']}'"
     script("prepare_shards.py", "sources=[musdb18hq]", folder, "out=whole", "segment_seconds=1.2", "min_seconds=1.2")
-    data = ShardDataModule("whole", CodecSampler(), clip_seconds=1.0, batch_size=1, channels=2, num_workers=0)
+    middle = {"clip_seconds": 1.0, "margin_seconds": 0.0}
+    data = ShardDataModule("whole", CodecSampler(), batch_size=1, channels=2, num_workers=0, **middle)
     data.setup("validate")
     (batch,) = data.val_dataloader()
     source, _ = soundfile.read(
