@@ -148,7 +148,7 @@ class Clips(Dataset):
         return reader
 
     def _place(self, num_stored: int, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Start of the crop, and the first and last sample to encode; `fixed`: as near the middle as the margins let it."""
+        """Start of the crop, and the first and last sample to encode; `fixed`: as near the middle as margins let it."""
         room = num_stored - self.crop.num_samples
         if room < 0:
             raise _BadClipError(f"holds {num_stored} samples; {self.crop.num_samples} are needed")
