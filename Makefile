@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint type bench reproduce-model clean
+.PHONY: help install demo test test-slow chaos lint type bench reproduce-model clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(STAMP)  ## The fast tests (under 5 minutes on two cores)
 
 test-slow: $(STAMP)  ## The slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist loadfile $(PYTEST_ARGS)
+
+chaos: $(STAMP)  ## Every fault of docs/reliability.md, with counts (under 20 minutes on two cores)
+	CHAOS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/chaos -n auto $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and import-linter
 	$(BIN)/ruff check .
