@@ -134,7 +134,7 @@ def test_a_shipped_models_stream_equals_offline(name):
     wav = roundtrip(demo.compose(seed=3, seconds=10.0), CodecSpec(bitrate=64))
     restorer = Restorer.load(name, device="cpu")
     stream = restorer.stream(RATE, bitrate=64)
-    assert stream.latency <= 3 * restorer.traits.context
+    assert stream.latency <= 2 * restorer.traits.context
     sizes = np.random.default_rng(0).choice([1, 13, 1_024, 4_800, 60_000], size=10_000)
     outputs, start, given = [], 0, 0
     for size in sizes:

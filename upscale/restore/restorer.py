@@ -104,12 +104,13 @@ class Restorer:
     ) -> Stream:
         """A stream for sound at `sample_rate`. Short chunks lag less and compute more of what is thrown away.
 
-        Without `chunk_seconds` each chunk yields as much as its context on one side (0.1 s at least): it lags by
-        twice the context, and a third of the work is kept.
+        Without `chunk_seconds` each chunk yields half of its context on one side (0.1 s at least): it lags by one
+        and a half times the context, and a fifth of the work is kept.
         """
         traits = self.traits
-        seconds = max(traits.context / traits.sample_rate, MIN_HOP_SECONDS) if chunk_seconds is None else chunk_seconds
-        hop = round(seconds * traits.sample_rate)
+        if chunk_seconds is None:
+            chunk_seconds = max(traits.context / 2 / traits.sample_rate, MIN_HOP_SECONDS)
+        hop = round(chunk_seconds * traits.sample_rate)
         return Stream(self.backend, sample_rate=sample_rate, hop=max(hop, traits.stride), bitrate=bitrate, mix=mix)
 
 
