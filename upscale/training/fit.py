@@ -4,10 +4,12 @@
 handed plain arguments.
 """
 
+import errno
 import json
 import logging
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
 from upscale.training.scores import HyperParameters
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 HYPER_PARAMETERS = ("model", "loss", "optimizer", "scheduler", "codec", "data", "seed")
 
@@ -56,12 +59,18 @@ def fit(config: DictConfig) -> float | None:
     _write_config(config, output_dir / "config.yaml")
 
     start = time.monotonic()
+    go_on = f"go on with resume={output_dir}"
+    threading.excepthook = _without_full_disks
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     except SIGTERMException:
         _say(f"interrupted at step {trainer.global_step}; go on with: python train.py resume={output_dir}")
         _requeue_if_asked(trainer)
         sys.exit(INTERRUPTED)
+    except OSError as error:  # from TensorBoard's writer; checkpoints say so themselves
+        if error.errno not in DISK_FULL:
+            raise
+        raise UserError(f"{output_dir} cannot be written ({error.strerror}): make room, then {go_on}") from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
@@ -181,6 +190,12 @@ def _quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+
+
+def _without_full_disks(thread: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread prints what the run itself reports in one line."""
+    if not (isinstance(thread.exc_value, OSError) and thread.exc_value.errno in DISK_FULL):
+        threading.__excepthook__(thread)
 
 
 @rank_zero_only
