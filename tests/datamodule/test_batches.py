@@ -117,6 +117,14 @@ def test_crops_reach_everywhere(make, monkeypatch):
     assert min(starts) < 0.05 * 66_150 and max(starts) + 22_050 + 8820 > 0.95 * 66_150
 
 
+def test_crops_differ_where_the_margin_leaves_little_room(make):
+    loader = make(clip_seconds=1.0, margin_seconds=0.5, num_batches=1).train_dataloader()
+    places = [loader.dataset._place(66_150, np.random.default_rng(seed)) for seed in range(200)]
+    starts = [start for start, _, _ in places]
+    assert max(starts) - min(starts) > 0.9 * (22_050 - clips_module.MARGIN_AFTER) / 2
+    assert all(0 <= first <= start and start + 44_100 <= last <= 66_150 for start, first, last in places)
+
+
 def test_mono(make):
     batch = next(iter(make(channels=1).train_dataloader()))
     assert batch.clean.shape == (4, 1, 22_050)

@@ -148,16 +148,14 @@ class Clips(Dataset):
         return reader
 
     def _place(self, num_stored: int, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Start of the crop, and the first and last sample to encode; `fixed`: as near the middle as margins let it."""
+        """Start of the crop, and the first and last sample to encode; `fixed`: the crop in the middle."""
         room = num_stored - self.crop.num_samples
         if room < 0:
             raise _BadClipError(f"holds {num_stored} samples; {self.crop.num_samples} are needed")
         after = min(self.crop.after, room)
-        before = min(self.crop.before, room - after)
-        if self.fixed:
-            start = min(max(before, room // 2), room - after)
-        else:
-            start = int(rng.integers(before, room - after + 1))
+        before = min(self.crop.before, (room - after) // 2)  # half of a scarce room is for crops to differ
+        start = min(room // 2, room - after) if self.fixed else int(rng.integers(before, room - after + 1))
+        before = min(self.crop.before, start)
         return start, start - before, start + self.crop.num_samples + after
 
     def _level(self, reader: ClipReader, start: int, num_samples: int, gain: np.float32) -> np.ndarray:
