@@ -13,10 +13,7 @@ PURPOSE = {
     "texture of predicted level above the low-pass and in the holes below it. What it adds is plausible, not true.",
 }
 LIMITS = {
-    "fidelity": "- Gains are small and real: a fraction of a decibel to a decibel. It does not bring back treble.\n"
-    "- From 192 kbit/s on there is next to nothing to win, and it leaves the file alone: by the bitrate where it is "
-    "told, else where treble between 17.85 and 18.5 kHz has survived. In music without any it cannot tell, and may "
-    "lose.",
+    "fidelity": "- Gains are small and real: a fraction of a decibel to a decibel. It does not bring back treble.",
     "perceptual": "- The texture is noise that was made smooth; it has no pitch and no attack finer than 46 ms. Bright "
     "tonal sounds above the low-pass come back as hiss of the right loudness.\n"
     "- The texture repeats every 0.74 s. It is shaped by the music, but a long quiet hiss might show it.\n"
@@ -39,6 +36,8 @@ def write_card(folder: Path) -> None:
     name, metrics = folder.name, description["metrics"]
     training, songs = metrics["training"], sorted(metrics["si_sdr_improvement"])
     told = "told the bitrate" if metrics["told_the_bitrate"] else "not told the bitrate"
+    measured = any("restored_visqol" in row for row in metrics["held_out"].values())
+    visqol = " ViSQOL is that of the first 8 s." if measured else ""
     text = f"""# {name}
 
 {PURPOSE[name]}
@@ -50,7 +49,7 @@ Class `{description["class"]}`, 44.1 kHz stereo (mono goes in on both channels),
 Means over {len(songs)} held-out songs ({", ".join(songs)}), the middle {metrics["seconds_per_song"]:g} s of each,
 encoded whole by LAME at a constant bitrate in joint stereo; the model was {told}.
 "Level put right" is the MP3 times the one
-factor that suits it best: LAME turns the level down, and undoing that is no restoration.
+factor that suits it best: LAME turns the level down, and undoing that is no restoration.{visqol}
 
 {_table(metrics["held_out"])}
 
@@ -78,6 +77,9 @@ None of it is a recording of a band or a voice. No audio is part of this reposit
 ## Limits
 
 {LIMITS[name]}
+- From 192 kbit/s on there is next to nothing to win, and the file is left alone: by the bitrate where it is told, else
+  where treble between 17.85 and 18.5 kHz has survived. In music without any it cannot tell, and may lose.
+- It looks 3.7 s ahead and back: not for live sound.
 - Trained and measured on rendered music, MP3 by LAME. Recordings with singing gain less; other encoders and AAC, Opus
   or Vorbis were never shown to it.
 - Four held-out songs are few. Measure on your own music: `python evaluate.py`.

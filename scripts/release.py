@@ -27,6 +27,7 @@ from upscale.restore.bundle import save_bundle
 RELEASED = Path(__file__).parents[1] / "upscale" / "released"
 BITRATES = (32, 48, 64, 96, 128, 160, 192, 256, 320)
 VISQOL_BITRATES = (64, 96)
+VISQOL_SECONDS = 8.0  # of each song: it takes as long as it listens
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
 CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
 SAMPLE_RATE = 44_100
@@ -50,7 +51,8 @@ class Case:
         systems = {"degraded": self.degraded, "levelled": self.levelled(), "restored": self.restored}
         metrics: dict[str, Any] = {"sdr": sdr, "si_sdr": si_sdr, "lsd": lsd}
         if with_visqol and self.bitrate in VISQOL_BITRATES:
-            metrics["visqol"] = lambda clean, wav: visqol(clean, wav, SAMPLE_RATE)
+            part = slice(int(VISQOL_SECONDS * SAMPLE_RATE))
+            metrics["visqol"] = lambda clean, wav: visqol(clean[:, part], wav[:, part], SAMPLE_RATE)
         return {
             f"{system}_{name}": float(metric(self.clean, wav))
             for system, wav in systems.items()
