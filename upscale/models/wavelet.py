@@ -80,8 +80,9 @@ def analyse_in_rows(wav: Tensor, filters: Tensor, before: int, after: int) -> Te
 
 def in_rows(signal: Tensor, filters: Tensor) -> bool:
     """Whether the form for samples that lie one after the other can be used, and pays."""
-    usable = signal.is_contiguous() and signal.shape[-1] >= LONG and signal.dtype == filters.dtype
-    return usable and not filters.requires_grad and not runs_plain(signal)
+    if runs_plain(signal) or filters.requires_grad:  # asked first: an exported graph must not depend on the length
+        return False
+    return signal.is_contiguous() and signal.shape[-1] >= LONG and signal.dtype == filters.dtype
 
 
 def wrap(wav: Tensor, left: int, right: int) -> Tensor:
