@@ -45,8 +45,8 @@ class ConvolutionStft(nn.Module):
         self.window_size, self.hop = stft.window_size, stft.hop
         num_bins = stft.window_size // 2 + 1
         self.register_buffer("window", stft.window)
-        self.register_buffer("bins", torch.arange(num_bins, dtype=torch.float32)[:, None])
-        self.register_buffer("samples", torch.arange(stft.window_size, dtype=torch.float32))
+        self.register_buffer("bins", torch.arange(num_bins)[:, None])
+        self.register_buffer("samples", torch.arange(stft.window_size))
         # The inverse counts every bin but the first and the last twice: they stand for their negative twins too.
         twins = torch.full((num_bins, 1), 2.0 / stft.window_size)
         twins[0] = twins[-1] = 1.0 / stft.window_size
@@ -54,8 +54,9 @@ class ConvolutionStft(nn.Module):
 
     def basis(self, scale: Tensor | float) -> Tensor:
         """Windowed cosines and negative sines [2F, 1, window], each bin times `scale`."""
-        # Products stay below 2^24 and the size is a power of two: reduced to one turn, the angle is exact.
-        turn = torch.remainder(self.bins * self.samples, self.window_size) * (2 * math.pi / self.window_size)
+        # In whole numbers: from a window of 8,192 on, the products leave what float32 holds exactly.
+        steps = torch.remainder(self.bins * self.samples, self.window_size)
+        turn = steps.to(torch.float32) * (2 * math.pi / self.window_size)
         return torch.cat([torch.cos(turn) * scale, -torch.sin(turn) * scale])[:, None] * self.window
 
     def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
