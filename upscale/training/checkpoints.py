@@ -49,6 +49,7 @@ class LastCheckpoint(Callback):
         self.path = Path(dirpath) / LAST_NAME
         self.every_n_steps = every_n_steps
         self._saved_step = 0
+        self._validated_step = -1
         self._saving = self._within_step = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -74,8 +75,12 @@ class LastCheckpoint(Callback):
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Weights of a step cut in half, or that a diverged loss may have touched, do not replace good ones."""
+        """Weights of a step cut in half, or that a diverged loss may have touched, do not replace good ones.
+
+        Nor does a validation that is logged and could not end (a full disk): resumed from there, it would be missing.
+        """
         whole = not self._within_step and not trainer.sanity_checking and not isinstance(exception, NonFiniteLoss)
+        whole = whole and not (trainer.validating and self._validated_step == trainer.global_step)
         if whole and trainer.global_step not in (0, self._saved_step):
             self._save(trainer)
 
@@ -96,6 +101,7 @@ class LastCheckpoint(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit":
+            self._validated_step = trainer.global_step
             count_resumed_epoch(trainer)
 
 
