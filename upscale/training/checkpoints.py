@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from upscale.errors import UserError
 from upscale.training.loop_state import count_resumed_epoch, settle
@@ -77,10 +78,10 @@ class LastCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Weights of a step cut in half, or that a diverged loss may have touched, do not replace good ones.
 
-        Nor does a validation that is logged and could not end (a full disk): resumed from there, it would be missing.
+        Nor does the end of an epoch that failed (a full disk) after its validation: the plateau has not heard of it.
         """
         whole = not self._within_step and not trainer.sanity_checking and not isinstance(exception, NonFiniteLoss)
-        whole = whole and not (trainer.validating and self._validated_step == trainer.global_step)
+        whole = whole and (isinstance(exception, SIGTERMException) or self._validated_step != trainer.global_step)
         if whole and trainer.global_step not in (0, self._saved_step):
             self._save(trainer)
 
