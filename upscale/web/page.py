@@ -101,7 +101,7 @@ class _Handlers:
         return [workspace.token, "", "", *_buttons(ready=True)]
 
     def cleared(self, token: str | None, request: gr.Request) -> list[Any]:
-        """Another file was dropped and its upload failed: the one before goes."""
+        """Another file was dropped: the one before goes."""
         self._forget(token, request)
         return [None, "", "", *_buttons()]
 

@@ -29,9 +29,12 @@ class Drop extends HTMLElement {
     return `or click to choose · up to ${this.maxBytes / 2 ** 20} MB and ${this.getAttribute("max-minutes")} minutes`;
   }
 
-  take(file) {
+  async take(file) {
     this.request?.abort();
     this.show(file.name, "");
+    this.taken = file;
+    await this.forget();
+    if (this.taken !== file) return;  // another one was dropped meanwhile
     if (file.size > this.maxBytes) {
       return this.fail(`this file is larger than the ${this.maxBytes / 2 ** 20} MB that this page takes`);
     }
@@ -46,9 +49,19 @@ class Drop extends HTMLElement {
       const {token, name, bytes} = JSON.parse(request.response);
       this.show(name, `${(bytes / 2 ** 20).toFixed(1)} MB · ready to restore`);
       this.area.classList.add("ready");
+      this.uploaded = true;
       this.say("uploaded", {token});
     };
     request.send(file);
+  }
+
+  /** Lets the file before go first: else a press on Restore during this upload would restore that one. */
+  async forget() {
+    if (!this.uploaded) return;
+    this.uploaded = false;
+    this.say("cleared");
+    const button = () => document.querySelector("#restore:not([disabled])");
+    for (let waited = 0; button() && waited < 5000; waited += 20) await new Promise((done) => setTimeout(done, 20));
   }
 
   progress(fraction) {
