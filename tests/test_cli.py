@@ -77,6 +77,14 @@ def test_restore_a_list_from_stdin(model, mp3, tmp_path, capsys, monkeypatch):
     assert "failed: " + f"{tmp_path}/b.mp3: cannot be read" in capsys.readouterr().out
 
 
+def test_restore_a_list_from_a_file(model, mp3, tmp_path):
+    (tmp_path / "Ünïcode = [1], a.mp3").write_bytes(mp3)
+    (tmp_path / "songs.txt").write_text(f"{tmp_path}/Ünïcode = [1], a.mp3\n", encoding="utf-8")
+    out = tmp_path / "out"
+    status = main(["restore", "--list", str(tmp_path / "songs.txt"), "--out", str(out), "--model", str(model)])
+    assert status == 0 and [path.name for path in out.iterdir()] == ["Ünïcode = [1], a.flac"]
+
+
 def test_file_names_that_are_not_text(model, mp3, tmp_path, capsys):
     song = os.fsencode(tmp_path) + b"/caf\xe9.mp3"
     with open(song, "wb") as file:
