@@ -9,23 +9,27 @@ import yaml
 PURPOSE = {
     "fidelity": "Brings the waveform nearer to what it was before MP3. It removes coding noise and invents nothing: "
     "what the encoder's low-pass took away stays away.",
-    "perceptual": "Brings the spectrum nearer to what it was before MP3: the filter of the `fidelity` model, then a "
-    "texture of predicted level above the low-pass and in the holes below it. What it adds is plausible, not true.",
+    "perceptual": "Brings the spectrum nearer to what it was before MP3: the filters of the `fidelity` model, then the "
+    "predicted level for every bin of every frame, above the low-pass and in the holes below it too. What it adds is "
+    "plausible, not true.",
 }
 LIMITS = {
     "fidelity": "- Gains are small and real: a fraction of a decibel to a decibel. It does not bring back treble.",
-    "perceptual": "- The texture is noise that was made smooth; it has no pitch and no attack finer than 46 ms. Bright "
+    "perceptual": "- What is added where nothing was decoded is noise that was made smooth; it has no pitch. Bright "
     "tonal sounds above the low-pass come back as hiss of the right loudness.\n"
-    "- The texture repeats every 0.74 s. It is shaped by the music, but a long quiet hiss might show it.\n"
+    "- That noise repeats every 0.74 s before it is shaped by the music; a long quiet hiss might show it.\n"
     "- Use `fidelity` where the result is to be processed or compared further.",
 }
 DATA = """| source | licence | what |
 |---|---|---|
-| LMMS demo projects, drums of hydrogen-drumkits | Artistic-2.0, CC-BY-SA-4.0, BSD-2, GPL-2+ | projects, full mixes |
-| Freedoom MIDI with FluidR3_GM and MuseScore_General_Full | BSD-3-Clause; soundfonts MIT | MIDI |
+| LMMS demo projects, as they are and with other presets; drums of hydrogen-drumkits | Artistic-2.0, CC-BY-SA-4.0, \
+BSD-2, GPL-2+ | projects, full mixes |
+| Freedoom MIDI with FluidR3_GM and MuseScore_General_Full, as it is and with other instruments | BSD-3-Clause; \
+soundfonts MIT | MIDI |
 | OpenTTD openmsx MIDI with the same soundfonts | GPL-2; soundfonts MIT | MIDI |
 | music21 corpus (Beethoven op. 18 no. 1, Mozart K. 155) | public-domain scores, BSD-3-Clause | MIDI |
-| pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks | BSD-2, LGPL-2, Zlib, GPL-2+ | tracker modules |
+| pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks, ceferino-data, tecnoballz-data | BSD-2, LGPL-2, \
+Zlib, GPL-2+, GPL-3+ | tracker modules |
 | hydrogen-data demo songs | GPL-2+ | acoustic drum kit |
 | Sonic Pi loops | CC0-1.0 | loops |"""
 
@@ -79,7 +83,7 @@ None of it is a recording of a band or a voice. No audio is part of this reposit
 {LIMITS[name]}
 - From 192 kbit/s on there is next to nothing to win, and the file is left alone: by the bitrate where it is told, else
   where treble between 17.85 and 18.5 kHz has survived. In music without any it cannot tell, and may lose.
-- It looks 3.7 s ahead and back: not for live sound.
+- It looks {metrics["context_seconds"]:.1f} s ahead and back: not for live sound.
 - Trained and measured on rendered music, MP3 by LAME. Recordings with singing gain less; other encoders and AAC, Opus
   or Vorbis were never shown to it.
 - Four held-out songs are few. Measure on your own music: `python evaluate.py`.

@@ -30,6 +30,7 @@ VISQOL_BITRATES = (64, 96)
 VISQOL_SECONDS = 8.0  # of each song: it takes as long as it listens
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
 CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
+CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 SAMPLE_RATE = 44_100
 
 
@@ -114,9 +115,9 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on how this training differed from the command")
     arguments = parser.parse_args()
 
-    model = CLASSES[arguments.name]()
+    model = CLASSES[arguments.name](**CHOSEN)
     state = torch.load(arguments.checkpoint, weights_only=True)
-    model.load_state_dict(state["ema"])
+    model.load_state_dict({name: tensor.half() for name, tensor in state["ema"].items()})
     model.eval()
     found = cases(Restorer.from_module(model), arguments.music, arguments.seconds, arguments.known)
     means, gains = table(found, arguments.visqol)
@@ -132,14 +133,16 @@ def main() -> None:
     folder = save_bundle(
         arguments.out or RELEASED / arguments.name,
         model,
-        arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()},
+        arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()} | CHOSEN,
         bitrates=BITRATES,
+        dtype=torch.float16,
         metrics={
             "held_out": means,
             "si_sdr_improvement": gains,
             "composed": composed,
             "told_the_bitrate": arguments.known,
             "seconds_per_song": arguments.seconds,
+            "context_seconds": round(int(model.context) / SAMPLE_RATE, 2),
             "training": training,
         },
     )

@@ -1,14 +1,17 @@
 """Render free MIDI files and tracker modules to FLAC, and mix them, for the training of the released models.
 
-    python scripts/render_music.py --unpacked FOLDER --out FOLDER [--music FOLDER] [--mixes 150]
+    python scripts/render_music.py --unpacked FOLDER --out FOLDER [--music FOLDER] [--mixes 150] [--arrangements 3]
 
 `--unpacked` holds Debian packages taken apart with `dpkg -x`: openttd-openmsx and freedoom (MIDI), fluid-soundfont-gm
 and musescore-general-soundfont-lossless (soundfonts; the plain musescore package is Ogg inside, so not that one),
-pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks, ceferino-data (modules). `--music` is a folder of
-further lossless FLAC files to mix. Needs the programs `fluidsynth` and `openmpt123`. A file that exists is kept.
+pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks, ceferino-data, tecnoballz-data (modules). `--music`
+is a folder of further lossless FLAC files to mix. `--arrangements`: how often each MIDI file is rendered with other
+instruments (`scripts/arrange_midi.py`). Needs the programs `fluidsynth` and `openmpt123`, and the package `mido`. A
+file that exists is kept.
 """
 
 import argparse
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -17,14 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy.signal import fftconvolve, lfilter
+from arrange_midi import arrange
+from scipy.signal import fftconvolve, lfilter, welch
 
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
 EXCERPT_SECONDS = 20
 EXCERPTS_PER_SONG = 2
-MODULE_SUFFIXES = {".xm", ".it"}  # many .mod files roll off early
+MODULE_SUFFIXES = {".xm", ".it", ".s3m", ".mod"}
+DARKEST_DB = -20  # 16-20 kHz against 8-12 kHz; many .mod files roll off before that
 SOUNDFONTS = ("FluidR3_GM.sf2", "MuseScore_General_Full.sf2")
 
 
@@ -51,7 +56,7 @@ def midi_files(unpacked: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
 
 def render(command: list[str], rendered: Path) -> np.ndarray:
     """Run a renderer that writes the file `rendered` and read it: float32 [T, 2]."""
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
     wav, sample_rate = soundfile.read(rendered, dtype="float32", always_2d=True)
     rendered.unlink()
     assert sample_rate == SAMPLE_RATE, (rendered, sample_rate)
@@ -64,34 +69,53 @@ def excerpts(wav: np.ndarray) -> list[np.ndarray]:
     starts = np.linspace(0.15, 0.7, EXCERPTS_PER_SONG) * len(wav)
     parts = [wav[int(start) : int(start) + length] for start in starts]
     loud = [part for part in parts if len(part) >= length // 2 and np.sqrt(np.mean(part**2)) > 1e-3]
+    loud = [part for part in loud if brightness_db(part) > DARKEST_DB]
     return [part * (0.891 / np.abs(part).max()) for part in loud]
 
 
-def render_songs(unpacked: Path, out: Path) -> None:
-    """Every MIDI file with one soundfont (alternating) and every module: OUT/NAME__0.flac, ..."""
+def brightness_db(wav: np.ndarray) -> float:
+    """Mean power of [T, 2] per Hz at 16-20 kHz relative to 8-12 kHz."""
+    frequencies, power = welch(wav, SAMPLE_RATE, nperseg=2048, axis=0)
+    high, low = (power[(frequencies > f) & (frequencies < f + 4000)].mean() for f in (16_000, 8_000))
+    return float(10 * np.log10((high + 1e-20) / (low + 1e-20)))
+
+
+def render_songs(unpacked: Path, out: Path, arrangements: int) -> None:
+    """Every module, and every MIDI file as it is and in other arrangements: OUT/NAME__0.flac, ..."""
+    for module in sorted(path for path in unpacked.rglob("*") if path.suffix in MODULE_SUFFIXES):
+        render_module(module, out)
     fonts = [next(unpacked.rglob(name)) for name in SOUNDFONTS]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        rendered = scratch / "rendered.wav"
-        for index, (song, midi) in enumerate(midi_files(unpacked, scratch)):
-            font = fonts[index % len(fonts)]
-            options = ["-ni", "-q", "-r", str(SAMPLE_RATE), "-g", "0.4", "-T", "wav", "-O", "s16"]
-            write_song(
-                out, f"midi_{song}", ["fluidsynth", *options, "-F", str(rendered), str(font), str(midi)], rendered
-            )
-        for module in sorted(path for path in unpacked.rglob("*") if path.suffix in MODULE_SUFFIXES):
-            options = [
-                "--quiet",
-                "--samplerate",
-                str(SAMPLE_RATE),
-                "--channels",
-                "2",
-                "--no-float",
-                "--end-time",
-                "150",
-            ]
-            command = ["openmpt123", *options, "--force", "-o", str(rendered), str(module)]
-            write_song(out, f"mod_{module.stem}", command, rendered)
+        songs = list(midi_files(unpacked, scratch))
+        for index, (song, midi) in enumerate(songs):
+            render_midi(midi, fonts[index % len(fonts)], out, f"midi_{song}")
+        for number in range(arrangements):
+            for index, (song, midi) in enumerate(songs):
+                arranged = scratch / "arranged.mid"
+                try:
+                    arrange(midi, arranged, np.random.default_rng(derive_seed("arrange", song, number)))
+                except (OSError, ValueError, EOFError, KeyError) as error:
+                    print(f"not arranged: {song}: {error}", flush=True)
+                    continue
+                render_midi(arranged, fonts[(index + number + 1) % len(fonts)], out, f"midi_{song}_arranged{number}")
+
+
+def render_midi(midi: Path, font: Path, out: Path, song: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        rendered = Path(scratch) / "rendered.wav"
+        options = ["-ni", "-q", "-r", str(SAMPLE_RATE), "-g", "0.4", "-T", "wav", "-O", "s16"]
+        write_song(out, song, ["fluidsynth", *options, "-F", str(rendered), str(font), str(midi)], rendered)
+
+
+def render_module(module: Path, out: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        copied = Path(shutil.copy(module, scratch))  # what is rendered lies beside the module
+        options = ["--quiet", "--samplerate", str(SAMPLE_RATE), "--channels", "2", "--no-float", "--end-time", "150"]
+        rendered = copied.with_name(f"{copied.name}.wav")
+        write_song(
+            out, f"mod_{module.parts[-3]}_{module.stem}", ["openmpt123", *options, "--render", str(copied)], rendered
+        )
 
 
 def write_song(out: Path, song: str, command: list[str], rendered: Path) -> None:
@@ -158,9 +182,10 @@ def main() -> None:
     parser.add_argument("--music", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mixes", type=int, default=150)
+    parser.add_argument("--arrangements", type=int, default=3)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    render_songs(arguments.unpacked, arguments.out)
+    render_songs(arguments.unpacked, arguments.out, arguments.arrangements)
     sources = sorted(arguments.out.glob("m[io]d*.flac"))
     sources += sorted(arguments.music.glob("*.flac")) if arguments.music else []
     mix_songs(sources, arguments.out, arguments.mixes)

@@ -3,11 +3,13 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py coarse --cache FOLDER [FOLDER ...] --out coarse.pt --minutes 45
     python scripts/train_released.py fine --cache ... --filter coarse.pt --out fine.pt --minutes 25
     python scripts/train_released.py fidelity --cache ... --filter fine.pt --out fidelity.pt --minutes 12 --rate 8e-4
-    python scripts/train_released.py perceptual --cache ... --filter fidelity.pt --out perceptual.pt --minutes 40 \
-        --rate 3e-3
+    python scripts/train_released.py levels --cache ... --out levels.pt --minutes 65 --rate 2e-3
+    python scripts/train_released.py perceptual --cache ... --filter fidelity.pt --levels levels.pt \
+        --out perceptual.pt --minutes 20 --rate 5e-4
 
-`coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` trains both together,
-`perceptual` adds the texture to what they are by then.
+`coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
+trains all together. `levels` is the level network of `SpectralFill` alone, on spectra; `perceptual` trains it behind
+the filters, on the sound that comes out. `--filter` also takes a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
 do nothing but train. `--out` is written every minute and taken up again when it exists. The weights that ship are the
@@ -25,9 +27,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
+from upscale.models.spectral_level import SpectralLevel
 from upscale.seeds import derive_seed
 
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
@@ -35,10 +39,12 @@ NOISE_POWER = 1e-10
 # How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`Guard`).
 FIDELITY_WEIGHTS = {32: 0.8, 40: 0.5, 48: 1, 56: 0.7, 64: 1.2, 80: 1, 96: 1.2, 112: 1, 128: 1.3}
 FIDELITY_WEIGHTS |= {160: 0.7, 192: 0.2, 256: 0.05}
-PERCEPTUAL_WEIGHTS = {32: 0.6, 40: 0.4, 48: 1, 56: 0.7, 64: 2.2, 80: 1.2, 96: 2.2, 112: 1, 128: 1.2, 160: 0.4}
-PERCEPTUAL_WEIGHTS |= {192: 0.15, 256: 0.1}
+PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 0.8, 56: 0.7, 64: 2.5, 80: 1.2, 96: 2.5, 112: 1, 128: 1, 160: 0.3}
 OTHER_WEIGHT = 0.6  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
+# How often each kind of music is drawn, by what its songs' names begin with; within a kind every song alike.
+KINDS = {"midi": 0.4, "lmms": 0.25, "mod": 0.2, "mix": 0.1}
+OTHER_KINDS = 0.1  # all that is not named above, together
 RESCAN_SECONDS = 120  # songs that are still being rendered join as they come
 
 
@@ -53,9 +59,18 @@ class Clips:
     """Random clips of random songs, gain and channel order; the same seed and songs give the same sequence."""
 
     def __init__(
-        self, folders: list[Path], weights: dict[int, float], *, length: int, quietest_db: float, seed: int
+        self,
+        folders: list[Path],
+        weights: dict[int, float],
+        *,
+        length: int,
+        quietest_db: float,
+        seed: int,
+        loudness: float = 1.0,
     ) -> None:
-        self.folders, self.weights, self.length, self.quietest_db = folders, weights, length, quietest_db
+        """Gains lie between 0 and -`quietest_db` dB; the higher `loudness`, the more of them near 0."""
+        self.folders, self.weights, self.length = folders, weights, length
+        self.quietest_db, self.loudness = quietest_db, loudness
         self.rng = np.random.default_rng(seed)
         self.scan()
 
@@ -67,12 +82,18 @@ class Clips:
                 found.setdefault(f"{path.parent.name}/{song}", {})[variant] = np.load(path, mmap_mode="r")
         found = {name: song for name, song in found.items() if len(song) > 1 and "clean" in song}
         self.songs = {name: song for name, song in found.items() if len(song["clean"]) > self.length}
-        self.names, self.scanned = sorted(self.songs), time.monotonic()
+        self.scanned = time.monotonic()
+        self.kinds: dict[str, list[str]] = {}
+        for name in sorted(self.songs):
+            kind = name.split("/")[-1].split("_")[0]
+            self.kinds.setdefault(kind if kind in KINDS else "other", []).append(name)
 
     def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
         rng = self.rng
         while True:
-            song = self.songs[self.names[rng.integers(len(self.names))]]
+            shares = np.array([KINDS.get(kind, OTHER_KINDS) for kind in self.kinds])
+            names = list(self.kinds.values())[rng.choice(len(shares), p=shares / shares.sum())]
+            song = self.songs[names[rng.integers(len(names))]]
             variants = sorted(set(song) - {"clean"})
             weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
             variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
@@ -83,7 +104,7 @@ class Clips:
                 break
         if rng.random() < 0.5:
             clean, degraded = clean[::-1], degraded[::-1]
-        gain = 10 ** (-rng.uniform(0, self.quietest_db) / 20) * rng.choice([-1, 1])
+        gain = 10 ** (-self.quietest_db * rng.random() ** self.loudness / 20) * rng.choice([-1, 1])
         bitrate = NOMINAL.get(variant) or int(variant)
         return clean * gain, degraded * gain, bitrate if rng.random() < 0.5 else 0
 
@@ -133,11 +154,11 @@ def fidelity_loss(restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def perceptual_loss(restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-spectral distance as we publish it, and 0.15 for each dB of SI-SDR more than 0.2 under the input."""
+    """Log-spectral distance as we publish it, and 0.15 for each dB of SI-SDR more than 0.15 under the input."""
     restored, clean, degraded = inner(restored, batch.clean, batch.degraded)
     change = decibels(scaled_error(restored, clean) / scaled_error(degraded, clean))
     distance = frame_distance(log_spectrum(restored), log_spectrum(clean)).mean()
-    return distance + 0.15 * (change - 0.2).relu().mean(), distance
+    return distance + 0.15 * (change - 0.15).relu().mean(), distance
 
 
 def log_spectrum(wav: Tensor, hop: int = 512) -> Tensor:
@@ -147,8 +168,9 @@ def log_spectrum(wav: Tensor, hop: int = 512) -> Tensor:
     return torch.log10(torch.view_as_real(spectrum / window.sum()).square().sum(dim=-1) + 1e-10)
 
 
-def frame_distance(log_power: Tensor, other: Tensor) -> Tensor:
-    return (log_power - other).square().mean(dim=1).add(1e-8).sqrt()
+def frame_distance(log_power: Tensor, other: Tensor, dim: int = 1) -> Tensor:
+    """Root mean square over the bins, which lie along `dim`."""
+    return (log_power - other).square().mean(dim=dim).add(1e-8).sqrt()
 
 
 def train(
@@ -198,7 +220,7 @@ def train(
         optimizer.step()
         step += 1
         values.append(float(shown.detach()))
-        blend(average, model, keep=min(0.995, (1 + step) / (10 + step)))
+        blend(average, model, keep=min(0.998, (1 + step) / (10 + step)))
 
 
 @torch.no_grad()
@@ -207,18 +229,36 @@ def blend(average: nn.Module, model: nn.Module, keep: float) -> None:
         mean.lerp_(current, 1 - keep)
 
 
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint of this script, or those of a bundle."""
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)["ema"]
+
+
 def save(contents: dict[str, Any], path: Path) -> None:
     temporary = path.with_suffix(".part")
     torch.save(contents, temporary)
     os.replace(temporary, path)
 
 
+def train_levels(clips: Clips, out: Path, options: dict[str, Any]) -> None:
+    """The level network without a filter, against the spectrum of the clean clip."""
+    model = SpectralLevel()
+    edge = slice(6, -6)  # frames that see no end of the clip
+
+    def distance(predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        value = frame_distance(predicted[..., edge], model.log_power(batch.clean)[..., edge], dim=2).mean()
+        return value, value
+
+    train(model, lambda wav, bitrate: model(wav, wav, bitrate), distance, clips, out, batch_size=8, **options)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "perceptual"])
+    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "levels", "perceptual"])
     parser.add_argument("--cache", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--filter", type=Path, help="the checkpoint of the stage before")
+    parser.add_argument("--levels", type=Path, help="the checkpoint of that stage, for `perceptual`")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -230,21 +270,29 @@ def main() -> None:
         "seed": arguments.seed,
         "learning_rate": arguments.rate,
     }
-    if arguments.name == "perceptual":
-        clips = Clips(arguments.cache, PERCEPTUAL_WEIGHTS, length=45_056, quietest_db=6, seed=arguments.seed)
-        model = SpectralFill()
-        model.filter.load_state_dict(torch.load(arguments.filter, weights_only=True)["ema"])
+    if arguments.name in ("levels", "perceptual"):
+        clips = Clips(
+            arguments.cache, PERCEPTUAL_WEIGHTS, length=45_056, quietest_db=36, loudness=3, seed=arguments.seed
+        )
+        if arguments.name == "levels":
+            train_levels(clips, arguments.out, options)
+            return
+        model = SpectralFill(brief_window_size=256)
+        model.filter.load_state_dict(weights_of(arguments.filter))
         model.filter.requires_grad_(False)
-        train(model, model.restore, perceptual_loss, clips, arguments.out, **options)
+        model.level.load_state_dict(weights_of(arguments.levels))
+        train(model, model.restore, perceptual_loss, clips, arguments.out, batch_size=6, **options)
     elif arguments.name in ("fine", "fidelity"):
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
-        model = SpectralCascade()
-        before = torch.load(arguments.filter, weights_only=True)["ema"]
+        model = SpectralCascade(brief_window_size=256)
+        before = weights_of(arguments.filter)
         if arguments.name == "fine":
+            model.brief = None
             model.coarse.load_state_dict(before)
             model.coarse.requires_grad_(False)
         else:
-            model.load_state_dict(before)
+            missing, unexpected = model.load_state_dict(before, strict=False)
+            assert not unexpected and all(name.startswith("brief.") for name in missing), (missing, unexpected)
         train(model, model.restore, fidelity_loss, clips, arguments.out, batch_size=2, **options)
     else:
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=45_056, quietest_db=30, seed=arguments.seed)

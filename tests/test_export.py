@@ -20,14 +20,16 @@ from upscale import audio
 from upscale.export import export_onnx, to_float16, to_int8_dynamic, to_int8_static
 from upscale.export.graph import ConvolutionStft
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, WaveletUNet
-from upscale.models.stft import HalfOverlapStft
+from upscale.models.stft import TightStft
 from upscale.restore import Restorer
 from upscale.restore.bundle import save_bundle
 
 SMALL = {"width": 8, "num_blocks": 2, "frame_width": 16, "average_frames": 3, "window_size": 512}
 MODELS = {
-    "filter": lambda: SpectralCascade(**SMALL, fine_window_size=1024),
-    "fill": lambda: SpectralFill(**SMALL, fine_window_size=1024, fill_width=8, fill_frame_width=16, period=4096),
+    "filter": lambda: SpectralCascade(**SMALL, fine_window_size=1024, brief_window_size=128),
+    "fill": lambda: SpectralFill(
+        **SMALL, fine_window_size=1024, level_width=8, level_frame_width=16, num_rounds=2, period=4096
+    ),
     "wavelet": lambda: WaveletUNet(channels=1, num_layers=3, num_filters=16),
 }
 
@@ -48,7 +50,7 @@ def _noise(*shape: int) -> np.ndarray:
     ("window_size", "num_samples"), [(512, 1), (512, 255), (512, 256), (512, 1000), (512, 5121), (8192, 9000)]
 )
 def test_fourier_transform_by_convolution(window_size, num_samples):
-    plain = HalfOverlapStft(window_size)
+    plain = TightStft(window_size)
     exported = ConvolutionStft(plain)
     wav = torch.from_numpy(_noise(2, 2, num_samples))
     for part, expected in zip(exported.analyse(wav), plain.analyse(wav), strict=True):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models.stft import HalfOverlapStft
+from upscale.models.stft import TightStft
 from upscale.restore.backends import ONNX_METADATA, TorchBackend, Traits
 from upscale.restore.restorer import Restorer
 
@@ -29,7 +29,7 @@ EXAMPLE_SECONDS = 1.5
 
 
 class ConvolutionStft(nn.Module):
-    """`HalfOverlapStft` as two convolutions with sines and cosines: ONNX has no inverse Fourier transform of frames.
+    """`TightStft` as two convolutions with sines and cosines: ONNX has no inverse Fourier transform of frames.
 
     The sines and cosines are part of the graph, not of the file, which would grow from 1 MB to 34 MB with them;
     onnxruntime computes them once, when it loads the file.
@@ -40,9 +40,9 @@ class ConvolutionStft(nn.Module):
     samples: Tensor
     twins: Tensor
 
-    def __init__(self, stft: HalfOverlapStft) -> None:
+    def __init__(self, stft: TightStft) -> None:
         super().__init__()
-        self.window_size, self.hop = stft.window_size, stft.hop
+        self.window_size, self.hop, self.lead = stft.window_size, stft.hop, stft.lead
         num_bins = stft.window_size // 2 + 1
         self.register_buffer("window", stft.window)
         self.register_buffer("bins", torch.arange(num_bins)[:, None])
@@ -60,9 +60,10 @@ class ConvolutionStft(nn.Module):
         return torch.cat([torch.cos(turn) * scale, -torch.sin(turn) * scale])[:, None] * self.window
 
     def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, C, T] -> real and imaginary part [B, C, F, N], as `HalfOverlapStft` gives them."""
-        # Centred frames: half a window of silence before the first sample.
-        padded = F.pad(wav, (self.hop, -wav.shape[-1] % self.hop + 2 * self.hop))
+        """[B, C, T] -> real and imaginary part [B, C, F, N], as `TightStft` gives them."""
+        # Centred frames: half a window of silence before the first sample and after the last, beside the lead.
+        half = self.window_size // 2
+        padded = F.pad(wav, (half + self.lead, -wav.shape[-1] % self.hop + 2 * half))
         spectrum = F.conv1d(padded.flatten(0, 1)[:, None], self.basis(1.0), stride=self.hop)
         real, imaginary = spectrum.unflatten(0, (-1, wav.shape[1])).chunk(2, dim=2)
         return real, imaginary
@@ -71,7 +72,8 @@ class ConvolutionStft(nn.Module):
         """The inverse of `analyse`, [B, C, num_samples]."""
         spectrum = torch.cat([real, imaginary], dim=2).flatten(0, 1)
         wav = F.conv_transpose1d(spectrum, self.basis(self.twins), stride=self.hop)[:, 0]
-        return wav.unflatten(0, (-1, real.shape[1]))[..., self.hop : self.hop + num_samples]
+        start = self.window_size // 2 + self.lead
+        return wav.unflatten(0, (-1, real.shape[1]))[..., start : start + num_samples]
 
 
 def exportable(module: nn.Module) -> nn.Module:
@@ -79,7 +81,7 @@ def exportable(module: nn.Module) -> nn.Module:
     module = copy.deepcopy(module).cpu().eval()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, HalfOverlapStft):
+            if isinstance(child, TightStft):
                 setattr(parent, name, ConvolutionStft(child))
     return module
 

@@ -9,11 +9,13 @@ In 71 songs at least 9 % of the frames of a song had some at 192 kbit/s, and at 
 Shapes: B clips, T samples, F bins, N frames.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.stft import HalfOverlapStft
+from upscale.models.stft import TightStft
 
 GOOD_BITRATE = 176  # kbit/s from which on a file is left alone: what could be won does not outweigh the risk
 LOWEST_HZ, HIGHEST_HZ = 17_850, 18_500
@@ -27,7 +29,7 @@ class Guard(nn.Module):
 
     def __init__(self, average_frames: int = 130, level_frames: int = 24, window_size: int = 2048) -> None:
         super().__init__()
-        self.stft = HalfOverlapStft(window_size)
+        self.stft = TightStft(window_size)
         self.stride, self.average_frames, self.level_frames = self.stft.hop, average_frames, level_frames
         self.context = (average_frames + level_frames + 6) * self.stride
 
@@ -39,6 +41,10 @@ class Guard(nn.Module):
         ramp = torch.arange(self.stride, device=wav.device, dtype=wav.dtype) / self.stride
         before, after = share[:, :, :-1, None], share[:, :, 1:, None]
         return (before + (after - before) * ramp).flatten(2)[..., : wav.shape[-1]]
+
+    def spare(self, restore: Callable[[Tensor, Tensor | None], Tensor], wav: Tensor, bitrate: Tensor | None) -> Tensor:
+        """`restore(wav, bitrate)` [B, 2, T] where a passage is not to be left alone, `wav` where it is."""
+        return wav + (1 - self(wav, bitrate)) * (restore(wav, bitrate) - wav)
 
     def good_treble(self, wav: Tensor) -> Tensor:
         """0 to 1 per frame [B, 1, N]: has treble survived that no low bitrate lets through?"""

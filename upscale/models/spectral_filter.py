@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.guard import local_mean
-from upscale.models.stft import HalfOverlapStft, mid_side
+from upscale.models.stft import TightStft, mid_side
 
 FLOOR = 1e-9  # of the local mean power per bin: 90 dB below it, nothing matters
 SILENCE = 1e-10  # power per bin below which a passage counts as silent
@@ -76,7 +76,7 @@ class SpectralFilter(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.sample_rate = 2, 44100
-        self.stft = HalfOverlapStft(window_size)
+        self.stft = TightStft(window_size)
         self.stride = self.stft.hop
         self.num_bins = window_size // 2  # the bin at half the sample rate is passed through
         self.width, self.fold, self.num_bands, self.average_frames = width, fold, num_bands, average_frames
@@ -114,7 +114,7 @@ class SpectralFilter(nn.Module):
         offsets, bands = frames[:, : -5 * self.num_bands], frames[:, -5 * self.num_bands :]
         bands = bands.unflatten(1, (5, self.num_bands)).repeat_interleave(self.num_bins // self.num_bands, dim=2)
         hidden = self.trunk(torch.cat([0.5 * log_power + 1, coherence, mismatch], dim=1), offsets)
-        fine = self.unfold(self.tail(hidden))
+        fine = unfold_bins(self.tail(hidden), self.fold)
 
         freedom = torch.exp(bands[:, 2:4].clamp(-8, 2))
         gain = 1 + torch.tanh(fine[:, :2] * freedom) + 0.1 * bands[:, :2]
@@ -152,26 +152,14 @@ class SpectralFilter(nn.Module):
         log_mean = torch.log10(F.avg_pool2d(power, size) + FLOOR).flatten(1, 2)
         now = torch.cat([mean_log, log_mean - mean_log], dim=1) * 0.5
         slow = self.local_mean(now)
-        known = torch.zeros_like(now[:, :1, 0]) if bitrate is None else bitrate.to(now)[:, None]
-        octaves = torch.where(known > 0, torch.log2(known.clamp(min=8)) - 6.5, 0.0)
-        known = torch.stack([octaves, (known > 0).to(now)], dim=1).expand(-1, -1, now.shape[-1])
-        return torch.cat([now, slow, known], dim=1)
+        return torch.cat([now, slow, bitrate_features(now, bitrate)], dim=1)
 
     def trunk(self, features: Tensor, offsets: Tensor) -> Tensor:
         """[B, 5, F, N] and [B, blocks * width, N] -> [B, width, F / fold, N]."""
-        hidden = self.head(self.fold_bins(features)) + self.bin_bias
+        hidden = self.head(fold_bins(features, self.fold)) + self.bin_bias
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])
         return hidden
-
-    def fold_bins(self, features: Tensor) -> Tensor:
-        """[B, C, F, N] -> [B, C * fold, F / fold, N]: neighbouring bins become channels."""
-        folded = features.unflatten(2, (-1, self.fold))
-        return folded.transpose(2, 3).flatten(1, 2)
-
-    def unfold(self, folded: Tensor) -> Tensor:
-        """The inverse of `fold_bins`."""
-        return folded.unflatten(1, (-1, self.fold)).transpose(2, 3).flatten(2, 3)
 
     def local_mean(self, values: Tensor) -> Tensor:
         """Mean over `average_frames` on both sides, of those that exist: [B, C, N] -> [B, C, N]."""
@@ -181,3 +169,20 @@ class SpectralFilter(nn.Module):
 def local_average(values: Tensor) -> Tensor:
     """Mean over 5 bins and 5 frames: [B, C, F, N] -> [B, C, F, N]."""
     return F.avg_pool2d(values, 5, stride=1, padding=2)
+
+
+def fold_bins(features: Tensor, fold: int) -> Tensor:
+    """[B, C, F, N] -> [B, C * fold, F / fold, N]: neighbouring bins become channels."""
+    return features.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)
+
+
+def unfold_bins(folded: Tensor, fold: int) -> Tensor:
+    """The inverse of `fold_bins`."""
+    return folded.unflatten(1, (-1, fold)).transpose(2, 3).flatten(2, 3)
+
+
+def bitrate_features(frames: Tensor, bitrate: Tensor | None) -> Tensor:
+    """Octaves from 90 kbit/s and whether that is known, for each frame of [B, ..., N]: [B, 2, N]."""
+    known = torch.zeros_like(frames[:, :1, 0]) if bitrate is None else bitrate.to(frames)[:, None]
+    octaves = torch.where(known > 0, torch.log2(known.clamp(min=8)) - 6.5, 0.0)
+    return torch.stack([octaves, (known > 0).to(frames)], dim=1).expand(-1, -1, frames.shape[-1])

@@ -1,8 +1,9 @@
-"""Short-time Fourier transform at half overlap as a pair of real tensors, and the mid/side rotation.
+"""Short-time Fourier transform as a pair of real tensors, and the mid/side rotation.
 
-The root of the Hann window is used on both ways, so that analysis followed by synthesis is the identity (Princen and
-Bradley, 1986). Frames are centred on multiples of the hop, counted from the first sample: a chunk that starts at a
-multiple of the hop sees the frames that the whole file sees.
+The same window is used on both ways, scaled so that its overlapping squares add up to one: analysis followed by
+synthesis is the identity (Princen and Bradley, 1986), at half overlap with the root of the Hann window, at more with
+Hann's own. Frames are centred on multiples of the hop, counted from the first sample: a chunk that starts at a multiple
+of the hop sees the frames that the whole file sees.
 
 Shapes: B clips, C channels, T samples, F bins, N frames.
 """
@@ -18,19 +19,28 @@ def mid_side(wav: Tensor) -> Tensor:
     return torch.cat([first + second, first - second], dim=1) * 0.5**0.5
 
 
-class HalfOverlapStft(nn.Module):
-    """`analyse` [B, C, T] -> real and imaginary part [B, C, F, N]; `synthesise` is its inverse for any T."""
+class TightStft(nn.Module):
+    """`analyse` [B, C, T] -> real and imaginary part [B, C, F, N]; `synthesise` is its inverse for any T.
+
+    `overlap`: windows over each sample, 2 or 4. The first frame is centred `lead` samples before the first sample, so
+    that this one, too, lies under as many windows as every other.
+    """
 
     window: Tensor
 
-    def __init__(self, window_size: int) -> None:
+    def __init__(self, window_size: int, overlap: int = 2) -> None:
         super().__init__()
-        self.window_size, self.hop = window_size, window_size // 2
-        self.register_buffer("window", torch.hann_window(window_size).sqrt(), persistent=False)
+        self.window_size, self.overlap, self.hop = window_size, overlap, window_size // overlap
+        self.lead = window_size // 2 - self.hop
+        window = torch.hann_window(window_size)
+        self.register_buffer("window", window.sqrt() if overlap == 2 else window * (8 / 3 / overlap) ** 0.5, False)
+
+    def padding(self, num_samples: int) -> tuple[int, int]:
+        """Zeros before and after a clip: up to a whole hop, and half a window that the last sample lies under."""
+        return self.lead, -num_samples % self.hop + self.window_size // 2
 
     def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
-        # One hop more than needed: the last sample lies under two windows, as every other one does.
-        padded = F.pad(wav, (0, -wav.shape[-1] % self.hop + self.hop))
+        padded = F.pad(wav, self.padding(wav.shape[-1]))
         spectrum = torch.stft(
             padded.flatten(0, 1),
             n_fft=self.window_size,
@@ -50,4 +60,4 @@ class HalfOverlapStft(nn.Module):
             window=self.window,
             length=(real.shape[-1] - 1) * self.hop,
         )
-        return wav.unflatten(0, real.shape[:2])[..., :num_samples]
+        return wav.unflatten(0, real.shape[:2])[..., self.lead : self.lead + num_samples]

@@ -51,10 +51,12 @@ def save_bundle(
     arguments: Mapping[str, Any],
     bitrates: Sequence[int] = (),
     metrics: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write `model` and the constructor `arguments` it was built with; the description last: what has one is whole.
 
-    `bitrates`: kbit/s trained on; `metrics`: plain numbers, lists and mappings, kept as they are.
+    `bitrates`: kbit/s trained on; `metrics`: plain numbers, lists and mappings, kept as they are; `dtype`: of the file
+    (None: the model's own); float16 halves it, and what is loaded has the model's own again.
     """
     folder = Path(folder)
     description = Description(
@@ -67,6 +69,9 @@ def save_bundle(
     text = description.to_yaml()
     # safetensors refuses tensors that share memory, and views would drag their whole storage along.
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / WEIGHTS, lambda path: save_file(state, path))
     _write_atomically(folder / DESCRIPTION, lambda path: path.write_text(text, encoding="utf-8"))
