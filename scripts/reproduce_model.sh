@@ -3,7 +3,7 @@
 #   VAL=FOLDER    held-out lossless FLAC, measured for the card
 #   MUSIC=FOLDER  lossless FLAC to train on beside what is rendered here (optional)
 #   QUICK=1       a minute of training a stage, on MUSIC alone, bundles in data/released/quick: does it all still run?
-# Debian or Ubuntu with: fluidsynth openmpt123 ffmpeg. Writes data/released/ and upscale/released/.
+# Debian or Ubuntu with: fluidsynth openmpt123 lmms ffmpeg. Writes data/released/ and upscale/released/.
 set -eu
 : "${VAL:?name a folder of held-out FLAC files: make reproduce-model VAL=... [MUSIC=...]}"
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -12,16 +12,17 @@ mkdir -p "$WORK"
 CACHE=""
 
 if [ -z "${QUICK:-}" ]; then
-    for program in fluidsynth openmpt123 ffmpeg apt-get dpkg; do
+    for program in fluidsynth openmpt123 lmms ffmpeg apt-get dpkg; do
         command -v "$program" >/dev/null || { echo "error: $program is missing; apt-get install $program" >&2; exit 1; }
     done
     mkdir -p "$WORK/packages" "$WORK/unpacked"
     for package in openttd-openmsx freedoom fluid-soundfont-gm musescore-general-soundfont-lossless \
-        pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data; do
+        pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data tecnoballz-data; do
         ls "$WORK/packages/${package}"_*.deb >/dev/null 2>&1 || (cd "$WORK/packages" && apt-get download "$package")
         dpkg -x "$WORK/packages/${package}"_*.deb "$WORK/unpacked"
     done
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" ${MUSIC:+--music "$MUSIC"} --out "$WORK/music"
+    "$PYTHON" scripts/render_lmms.py --out "$WORK/music"
     "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
     CACHE="$WORK/cache/rendered"
 fi
@@ -32,15 +33,21 @@ fi
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
-BEFORE=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:12:8e-4 perceptual:40:3e-3; do
+BEFORE="" LEVELS=""
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 levels:84:2e-3 perceptual:15:5e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
-    set -- scripts/train_released.py "$NAME" --cache $CACHE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE" \
-        ${BEFORE:+--filter "$BEFORE"}
+    set -- scripts/train_released.py "$NAME" --cache $CACHE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
+    case "$NAME" in
+        coarse | levels) ;;
+        *) set -- "$@" --filter "$BEFORE" ${LEVELS:+--levels "$LEVELS"} ;;
+    esac
     OMP_NUM_THREADS=1 "$PYTHON" "$@"
-    BEFORE="$WORK/$NAME.pt"
+    case "$NAME" in
+        levels) LEVELS="$WORK/$NAME.pt"; continue ;;
+        *) BEFORE="$WORK/$NAME.pt" ;;
+    esac
     case "$NAME" in coarse | fine) continue ;; esac
     "$PYTHON" scripts/release.py "$NAME" --checkpoint "$WORK/$NAME.pt" --music "$VAL" --visqol \
         --minutes "$MINUTES" --machine "one thread of $MACHINE" --songs "$SONGS" --command "python $*" \

@@ -7,10 +7,12 @@ One power stabilises every ratio, so that silence costs nothing and its gradient
 `sdr` and `fidelity` are in dB. Where they are zero, and how low they go, stands in each docstring.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 NOISE_POWER = 1e-10
 
@@ -123,6 +125,79 @@ class MultiResolutionSTFT(nn.Module):
 def _log_magnitude(spectrum: Tensor) -> Tensor:
     """Natural log of the magnitude; adding the noise power under the root keeps the gradient finite at zero."""
     return 0.5 * torch.log(torch.view_as_real(spectrum).square().sum(dim=-1) + NOISE_POWER)
+
+
+class NeurogramSimilarity(nn.Module):
+    """1 - NSIM of the mean channel: how unlike two auditory spectrograms are, 0 where restored equals clean.
+
+    A differentiable relative of what ViSQOL compares (Hines et al., ViSQOLAudio, 2015; Chinen et al., 2020): 32 bands
+    of a gammatone filter on the ERB scale from 50 Hz, here as weights on the power spectrum of 80 ms frames every
+    20 ms, in 10 log10 of amplitude, no lower than 45 under each frame's loudest band, compared by mean and by
+    correlation in neighbourhoods of 3 x 3 (structural similarity). A clip must be longer than a frame.
+    """
+
+    weights: Tensor
+    window: Tensor
+    kernel: Tensor
+
+    def __init__(self, sample_rate: int = 44_100, num_bands: int = 32, num_fft: int = 4096) -> None:
+        super().__init__()
+        self.num_fft, self.hop = num_fft, round(0.02 * sample_rate)
+        self.register_buffer("window", torch.ones(round(0.08 * sample_rate)), persistent=False)
+        weights = gammatone_weights(sample_rate / 2, num_bands, num_fft // 2 + 1)
+        self.register_buffer("weights", weights, persistent=False)
+        row = torch.tensor([0.08383, 0.61949, 0.08383])
+        kernel = torch.cat([0.13532 * row, row, 0.13532 * row])
+        self.register_buffer("kernel", (kernel / kernel.sum())[:, None], persistent=False)
+
+    def forward(self, restored: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+        check_shapes(restored, clean, degraded)
+        if restored.shape[-1] <= self.num_fft:
+            raise ValueError(
+                f"clips of {restored.shape[-1]} samples are too short: more than {self.num_fft} are needed"
+            )
+        return (1 - self.similarity(self.bands(restored), self.bands(clean))).mean()
+
+    def bands(self, wav: Tensor) -> Tensor:
+        """Power per band and frame of `[B, C, T]`: `[B, bands, frames]`."""
+        window, length = self.window, len(self.window)
+        mono = wav.mean(dim=1)
+        spectrum = torch.stft(mono, self.num_fft, self.hop, length, window=window, center=False, return_complex=True)
+        return self.weights @ torch.view_as_real(spectrum).square().sum(dim=-1) / (self.num_fft * length)
+
+    def similarity(self, power: Tensor, other: Tensor) -> Tensor:
+        """NSIM of two band powers `[B, bands, frames]`: `[B]`."""
+        levels = [5 * torch.log10(values + 1e-12) for values in (power, other)]
+        loudest = torch.maximum(*(level.amax(dim=1, keepdim=True) for level in levels)).detach()
+        levels = [torch.maximum(level, loudest - 45) for level in levels]
+        lowest = torch.minimum(*(level.amin(dim=(1, 2), keepdim=True) for level in levels)).detach()
+        one, two = (neighbourhoods(level - lowest) for level in levels)
+        mean_one, mean_two = (self.kernel * one).sum(dim=1), (self.kernel * two).sum(dim=1)
+        # From differences: the squares of levels are too large for float32 to subtract them.
+        one, two = one - mean_one[:, None], two - mean_two[:, None]
+        variances = [(self.kernel * image.square()).sum(dim=1) + 4.5e-4 for image in (one, two)]
+        covariance = (self.kernel * one * two).sum(dim=1) + 4.5e-4
+        intensity = (2 * mean_one * mean_two + 1e-4) / (mean_one**2 + mean_two**2 + 1e-4)
+        return (intensity * covariance / (variances[0] * variances[1]).sqrt()).mean(dim=1)
+
+
+def neighbourhoods(image: Tensor) -> Tensor:
+    """`[B, H, W] -> [B, 9, H * W]`: each pixel and those around it, edges repeated."""
+    return functional.unfold(functional.pad(image[:, None], (1, 1, 1, 1), mode="replicate"), kernel_size=3)
+
+
+def gammatone_weights(highest_hz: float, num_bands: int, num_bins: int, lowest_hz: float = 50.0) -> Tensor:
+    """Power responses `[bands, bins]` of fourth-order gammatone filters, spaced and as wide as Glasberg and Moore say.
+
+    Bins lie from 0 Hz to `highest_hz`; centre frequencies as in Slaney's Auditory Toolbox (1998).
+    """
+    quality, narrowest_hz = 9.26449, 24.7
+    corner = quality * narrowest_hz
+    step = math.log((lowest_hz + corner) / (highest_hz + corner)) / num_bands
+    centres = (torch.exp(torch.arange(1, num_bands + 1) * step) * (highest_hz + corner) - corner).flip(0)[:, None]
+    bandwidth = 1.019 * (centres / quality + narrowest_hz)
+    frequencies = torch.linspace(0, highest_hz, num_bins)
+    return (1 + ((frequencies - centres) / bandwidth) ** 2) ** -4
 
 
 class Mix(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from upscale.errors import UserError
-from upscale.models import WaveletPacketNet, WaveletUNet
+from upscale.models import WaveletPacketNet, WaveletUNet, kernels
 
 
 def small_unet(channels=1, **arguments):
@@ -59,6 +59,21 @@ def test_context_is_what_the_gradient_shows(build):
         reached = gradient[0, 0].nonzero()
         before, after = max(before, place - int(reached.min())), max(after, int(reached.max()) - place)
     assert max(before, after) <= model.context <= 1.25 * max(before, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 2])
+def test_context_of_the_full_size_is_what_the_gradient_shows(channels, monkeypatch):
+    # Convolutions through a Fourier transform spread rounding errors, and so gradients, over whole blocks.
+    monkeypatch.setattr(kernels, "OUTPUT_GAIN", 0)
+    monkeypatch.setattr(kernels, "WEIGHT_GAIN", 0)
+    model = awaken(WaveletUNet(channels))
+    place = 66 * model.stride + 512  # of the places on the grid, one of those that hear farthest
+    wav = torch.randn(1, channels, 132 * model.stride, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(wav)[0, 0, place], wav)
+    reached = gradient[0].abs().sum(dim=0).nonzero()
+    before, after = place - int(reached.min()), int(reached.max()) - place
+    assert 0.98 * model.context < max(before, after) <= model.context
 
 
 @pytest.mark.parametrize("build", SMALL)
