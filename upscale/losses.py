@@ -133,7 +133,7 @@ class NeurogramSimilarity(nn.Module):
     A differentiable relative of what ViSQOL compares (Hines et al., ViSQOLAudio, 2015; Chinen et al., 2020): 32 bands
     of a gammatone filter on the ERB scale from 50 Hz, here as weights on the power spectrum of 80 ms frames every
     20 ms, in 10 log10 of amplitude, no lower than 45 under each frame's loudest band, compared by mean and by
-    correlation in neighbourhoods of 3 x 3 (structural similarity). A clip must be longer than a frame.
+    correlation in neighbourhoods of 3 x 3 (structural similarity). A clip must have `num_fft` samples.
     """
 
     weights: Tensor
