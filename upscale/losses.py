@@ -152,10 +152,8 @@ class NeurogramSimilarity(nn.Module):
 
     def forward(self, restored: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
         check_shapes(restored, clean, degraded)
-        if restored.shape[-1] <= self.num_fft:
-            raise ValueError(
-                f"clips of {restored.shape[-1]} samples are too short: more than {self.num_fft} are needed"
-            )
+        if restored.shape[-1] < self.num_fft:
+            raise ValueError(f"clips of {restored.shape[-1]} samples are too short: {self.num_fft} are needed")
         return (1 - self.similarity(self.bands(restored), self.bands(clean))).mean()
 
     def bands(self, wav: Tensor) -> Tensor:
