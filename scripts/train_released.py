@@ -222,9 +222,11 @@ def train(
         objective, shown = loss(restored.float(), batch)
         optimizer.zero_grad()
         objective.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
         step += 1
+        if not torch.isfinite(nn.utils.clip_grad_norm_(trained, 1.0)):
+            print(f"step {step} left out: its gradient is not finite", flush=True)
+            continue
+        optimizer.step()
         values.append(float(shown.detach()))
         blend(average, model, keep=min(0.998, (1 + step) / (10 + step)))
 
@@ -275,9 +277,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     options: dict[str, Any] = {
         "minutes": arguments.minutes,
         "seed": arguments.seed,
