@@ -10,11 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def mid_side(wav: Tensor) -> Tensor:
-    """Left/right to mid/side and back: [B, 2, T] -> [B, 2, T], orthonormal and its own inverse."""
-    left, right = wav[:, :1], wav[:, 1:]
-    return torch.cat([left + right, left - right], dim=1) * 0.5**0.5
+from upscale.models.stft import TightStft, mid_side
 
 
 class GainBlock(nn.Module):
@@ -32,16 +28,15 @@ class GainBlock(nn.Module):
 class SpectralGain(nn.Module):
     """Real gain per bin, frame and mid/side on a short-time Fourier transform; the untrained model is the identity."""
 
-    window: Tensor
     position: Tensor
 
     def __init__(self, width: int = 16, num_blocks: int = 4, window_size: int = 2048) -> None:
         super().__init__()
         self.channels, self.sample_rate = 2, 44100
-        self.window_size, self.stride = window_size, window_size // 2
+        self.stft = TightStft(window_size)
+        self.stride = self.stft.hop
         self.context = (num_blocks + 2) * self.stride
         num_bins = window_size // 2 + 1
-        self.register_buffer("window", torch.hann_window(window_size).sqrt(), persistent=False)
         self.register_buffer("position", torch.linspace(-1, 1, num_bins).view(1, 1, -1, 1), persistent=False)
         self.head = nn.Conv2d(3, width, kernel_size=1)
         self.bin_bias = nn.Parameter(torch.zeros(1, width, num_bins, 1))
@@ -53,40 +48,15 @@ class SpectralGain(nn.Module):
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """[B, 2, T] -> [B, 2, T]; the bitrate is not used."""
-        num_samples = wav.shape[-1]
-        padded = F.pad(wav, (0, -num_samples % self.stride + self.stride))
-        spectrum = self.analyse(mid_side(padded))
-        restored = self.synthesise(spectrum * (1 + self.gain(spectrum)), num_samples=padded.shape[-1])
-        return mid_side(restored)[..., :num_samples]
+        real, imaginary = self.stft.analyse(mid_side(wav))
+        gain = 1 + self.gain(real**2 + imaginary**2)
+        return mid_side(self.stft.synthesise(gain * real, gain * imaginary, num_samples=wav.shape[-1]))
 
-    def gain(self, spectrum: Tensor) -> Tensor:
-        """Complex [B, 2, F, N] -> real [B, 2, F, N], the change of gain: 0 keeps a coefficient."""
-        level = 0.5 * torch.log10(spectrum.real**2 + spectrum.imag**2 + 1e-8)
+    def gain(self, power: Tensor) -> Tensor:
+        """Power [B, 2, F, N] -> real [B, 2, F, N], the change of gain: 0 keeps a coefficient."""
+        level = 0.5 * torch.log10(power + 1e-8)
         position = self.position.expand(level.shape[0], 1, -1, level.shape[-1])
         hidden = self.head(torch.cat([level, position], dim=1)) + self.bin_bias
         for block in self.blocks:
             hidden = block(hidden)
         return torch.tanh(self.tail(hidden)) + self.equaliser
-
-    def analyse(self, wav: Tensor) -> Tensor:
-        """[B, C, T] -> complex [B, C, F, N]; frames are centred on multiples of the stride."""
-        frames = torch.stft(
-            wav.flatten(0, 1),
-            n_fft=self.window_size,
-            hop_length=self.stride,
-            window=self.window,
-            pad_mode="constant",
-            return_complex=True,
-        )
-        return frames.unflatten(0, wav.shape[:2])
-
-    def synthesise(self, spectrum: Tensor, num_samples: int) -> Tensor:
-        """Complex [B, C, F, N] -> [B, C, T], the inverse of `analyse`."""
-        wav = torch.istft(
-            spectrum.flatten(0, 1),
-            n_fft=self.window_size,
-            hop_length=self.stride,
-            window=self.window,
-            length=num_samples,
-        )
-        return wav.unflatten(0, spectrum.shape[:2])
