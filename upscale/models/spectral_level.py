@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from upscale.models.guard import local_mean
 from upscale.models.spectral_filter import TrunkBlock, bitrate_features, fold_bins, unfold_bins
-from upscale.models.stft import TightStft
+from upscale.models.stft import TightStft, mid_side
 
 POWER_FLOOR = 1e-10  # that of upscale.metrics.lsd
 DILATIONS = (1, 2, 4, 8, 16)  # of the frame network, in frames
@@ -78,8 +78,7 @@ class SpectralLevel(nn.Module):
         self.band_bias = nn.Parameter(torch.cat([falling, falling, rising, rising]))
 
     def forward(self, wav: Tensor, kept: Tensor, bitrate: Tensor | None = None) -> Tensor:
-        mid, side = wav.mean(dim=1, keepdim=True), 0.5 * (wav[:, :1] - wav[:, 1:])
-        log_power = self.log_power(torch.cat([wav, mid, side], dim=1))
+        log_power = self.log_power(wav, with_mid_side=True)
         level = local_mean((10 ** log_power[:, :2]).mean(dim=(1, 2))[:, None], self.average_frames)
         level = torch.log10(level)[:, :, None]
         relative = log_power - level
@@ -96,11 +95,15 @@ class SpectralLevel(nn.Module):
         given = self.log_power(kept)
         return given + doubt * (predicted - given)
 
-    def log_power(self, wav: Tensor) -> Tensor:
-        """[B, C, T] -> [B, C, F - 1, N], log10 of the power as `upscale.metrics.lsd` takes it, floor included."""
-        real, imaginary = self.stft.analyse(wav)
-        power = (real[:, :, :-1] ** 2 + imaginary[:, :, :-1] ** 2) * self.power_scale
-        return torch.log10(power + POWER_FLOOR)
+    def log_power(self, wav: Tensor, with_mid_side: bool = False) -> Tensor:
+        """[B, 2, T] -> [B, 2 or 4, F - 1, N], log10 of the power as `upscale.metrics.lsd` takes it, floor included.
+
+        Mid and side are the mean and half the difference, so that one that stands alone is as loud as left or right.
+        """
+        parts = [part[:, :, :-1] for part in self.stft.analyse(wav)]
+        if with_mid_side:
+            parts = [torch.cat([part, 0.5**0.5 * mid_side(part)], dim=1) for part in parts]
+        return torch.log10((parts[0] ** 2 + parts[1] ** 2) * self.power_scale + POWER_FLOOR)
 
     def frame_features(self, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> Tensor:
         """Mean log power per band, now and on average, how uneven the band is, bitrate and level: [B, 8 K + 3, N]."""
