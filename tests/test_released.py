@@ -53,6 +53,13 @@ def test_fidelity_gains_and_perceptual_fills(bitrate: int) -> None:
     assert lsd(clean(), restored("perceptual", bitrate)) < 0.8 * lsd(clean(), degraded(bitrate))
 
 
+@pytest.mark.parametrize("name", ["fidelity", "perceptual"])
+def test_a_quiet_file_gains_as_a_loud_one_does(name: str) -> None:
+    quiet = Restorer.load(name)(0.1 * degraded(64), 44_100) * 10
+    assert si_sdr(clean(), quiet) > si_sdr(clean(), degraded(64)) - 0.3
+    assert lsd(clean(), quiet) < lsd(clean(), restored(name, 64)) + 0.1
+
+
 def test_fidelity_is_the_default() -> None:
     assert Restorer.load().traits.name == "fidelity"
 

@@ -9,6 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from upscale.errors import UserError
+from upscale.models import SpectralGain
 from upscale.restore import Restorer
 from upscale.restore.bundle import load_bundle, save_bundle
 
@@ -24,6 +25,20 @@ def test_round_trip(halver, noise, tmp_path):
     assert description.metrics == {"si_sdr": 0.4}
     assert sorted(path.name for path in folder.iterdir()) == ["model.yaml", "weights.safetensors"]
     assert Restorer.load(folder, device="cpu").traits.bitrates == (64, 128)
+
+
+def test_half_precision_halves_the_file_and_comes_back_as_float32(tmp_path):
+    model = SpectralGain(num_blocks=1)
+    torch.nn.init.normal_(model.equaliser, std=0.1)
+    folders = [
+        save_bundle(tmp_path / name, model, arguments={"num_blocks": 1}, dtype=dtype)
+        for name, dtype in (("whole", None), ("half", torch.float16))
+    ]
+    whole, half = ((folder / "weights.safetensors").stat().st_size for folder in folders)
+    assert half < 0.6 * whole
+    loaded, _ = load_bundle(folders[1])
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded.equaliser, model.equaliser, atol=1e-3, rtol=0)
 
 
 def test_checkpoint_of_training(halver, tmp_path):

@@ -112,7 +112,8 @@ class SpectralFill(nn.Module):
         real, imaginary = self.stft.analyse(wav)
         around = (real**2 + imaginary**2).mean(dim=(1, 2))[:, None] * self.level.power_scale
         around = local_mean(around, 8)[:, :, None]
-        return torch.sqrt(power * around / (around + SILENCE) / self.level.power_scale)
+        heard = (around + 1e-20) / (around + SILENCE)  # above zero: the root has no slope there
+        return torch.sqrt(power * heard / self.level.power_scale)
 
     def stereo_width(self, wav: Tensor) -> Tensor:
         """How loud side is beside mid around each frame: [B, 1, 1, N], 0 for mono, 1 from -20 dB on."""
