@@ -88,10 +88,12 @@ def main() -> None:
     parser.add_argument("--follow", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    done: set[Path] = set()
     while True:
         last_round = not arguments.follow or (arguments.music / "DONE").exists()
-        for song in sorted(arguments.music.glob("*.flac")):
+        for song in sorted(set(arguments.music.glob("*.flac")) - done):
             degrade_song(song, arguments.out, every_bitrate=arguments.all)
+            done.add(song)
         if last_round:
             return
         time.sleep(10)

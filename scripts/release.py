@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import torch
 from make_card import write_card
+from train_released import CHOSEN
 
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus import demo
@@ -30,7 +31,6 @@ VISQOL_BITRATES = (64, 96)
 VISQOL_SECONDS = 8.0  # of each song: it takes as long as it listens
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
 CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
-CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 SAMPLE_RATE = 44_100
 
 

@@ -49,8 +49,9 @@ def _noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("window_size", "num_samples"), [(512, 1), (512, 255), (512, 256), (512, 1000), (512, 5121), (8192, 9000)]
 )
-def test_fourier_transform_by_convolution(window_size, num_samples):
-    plain = TightStft(window_size)
+@pytest.mark.parametrize("overlap", [2, 4])
+def test_fourier_transform_by_convolution(window_size, num_samples, overlap):
+    plain = TightStft(window_size, overlap)
     exported = ConvolutionStft(plain)
     wav = torch.from_numpy(_noise(2, 2, num_samples))
     for part, expected in zip(exported.analyse(wav), plain.analyse(wav), strict=True):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from upscale.models.guard import local_mean
 from upscale.models.spectral_cascade import SpectralCascade
-from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel
+from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel, Spectrum
 from upscale.models.stft import TightStft, mid_side
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
@@ -100,42 +100,44 @@ class SpectralFill(nn.Module):
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
-        filtered = self.filter.restore(wav, bitrate)
-        return self.with_levels(filtered, self.amplitude(wav, filtered, bitrate))
+        degraded, filtered = (self.stft.analyse(sound) for sound in (wav, self.filter.restore(wav, bitrate)))
+        return self.with_levels(filtered, self.amplitude(degraded, filtered, bitrate), num_samples=wav.shape[-1])
 
-    def amplitude(self, wav: Tensor, filtered: Tensor, bitrate: Tensor | None) -> Tensor:
+    def amplitude(self, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
         """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence."""
-        log_power = self.level(wav, filtered, bitrate)
+        log_power = self.level(degraded, filtered, bitrate)
         centre = log_power.mean(dim=1, keepdim=True)
-        log_power = centre + self.stereo_width(wav) * (log_power - centre)
+        log_power = centre + self.stereo_width(degraded) * (log_power - centre)
         power = (10**log_power - POWER_FLOOR).clamp(min=1e-14)
-        real, imaginary = self.stft.analyse(wav)
-        around = (real**2 + imaginary**2).mean(dim=(1, 2))[:, None] * self.level.power_scale
+        around = (degraded[0] ** 2 + degraded[1] ** 2).mean(dim=(1, 2))[:, None] * self.level.power_scale
         around = local_mean(around, 8)[:, :, None]
         heard = (around + 1e-20) / (around + SILENCE)  # above zero: the root has no slope there
         return torch.sqrt(power * heard / self.level.power_scale)
 
-    def stereo_width(self, wav: Tensor) -> Tensor:
+    def stereo_width(self, spectrum: Spectrum) -> Tensor:
         """How loud side is beside mid around each frame: [B, 1, 1, N], 0 for mono, 1 from -20 dB on."""
-        real, imaginary = self.stft.analyse(mid_side(wav))
+        real, imaginary = (mid_side(part) for part in spectrum)
         mean = local_mean((real**2 + imaginary**2).mean(dim=2), self.level.average_frames)
         ratio = mean[:, 1:] / (NARROW * mean[:, :1] + 1e-12)
         return torch.sqrt(ratio.clamp(min=1e-12, max=1.0))[:, :, None]
 
-    def with_levels(self, wav: Tensor, amplitude: Tensor) -> Tensor:
-        """A sound [B, 2, T] whose spectrum nearly has this amplitude [B, 2, F - 1, N], near to `wav` in phase."""
-        num_samples = wav.shape[-1]
-        real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
+    def with_levels(self, spectrum: Spectrum, amplitude: Tensor, num_samples: int) -> Tensor:
+        """A sound [B, 2, num_samples] that nearly has this amplitude [B, 2, F - 1, N], near to `spectrum` in phase."""
+        texture_real, texture_imaginary = self.texture_spectrum(self.stereo_width(spectrum), num_samples)
+        real, imaginary = (part[:, :, :-1] for part in spectrum)
         trusted = real**2 + imaginary**2 > (TRUSTED * amplitude) ** 2
-        texture_real, texture_imaginary = self.texture_spectrum(self.stereo_width(wav), num_samples)
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
-        for round_ in range(self.num_rounds):
-            scale = amplitude * torch.rsqrt(real**2 + imaginary**2 + 1e-12)
-            real, imaginary = (F.pad(part * scale, (0, 0, 0, 1)) for part in (real, imaginary))
-            wav = self.stft.synthesise(real, imaginary, num_samples)
-            if round_ < self.num_rounds - 1:
-                real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
+        wav = self.with_amplitude(real, imaginary, amplitude, num_samples)
+        for _ in range(self.num_rounds - 1):
+            real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
+            wav = self.with_amplitude(real, imaginary, amplitude, num_samples)
         return wav
+
+    def with_amplitude(self, real: Tensor, imaginary: Tensor, amplitude: Tensor, num_samples: int) -> Tensor:
+        """Bins [B, 2, F - 1, N] turned up or down to `amplitude`, and back to sound [B, 2, num_samples]."""
+        scale = amplitude * torch.rsqrt(real**2 + imaginary**2 + 1e-12)
+        real, imaginary = (F.pad(part * scale, (0, 0, 0, 1)) for part in (real, imaginary))
+        return self.stft.synthesise(real, imaginary, num_samples)
 
     def texture_spectrum(self, width: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
         """The texture's spectrum, left and right [B, 2, F - 1, N].

@@ -22,6 +22,7 @@ from upscale.models.spectral_filter import TrunkBlock, bitrate_features, fold_bi
 from upscale.models.stft import TightStft, mid_side
 
 POWER_FLOOR = 1e-10  # that of upscale.metrics.lsd
+Spectrum = tuple[Tensor, Tensor]
 DILATIONS = (1, 2, 4, 8, 16)  # of the frame network, in frames
 
 
@@ -48,7 +49,10 @@ class DilatedFrameNetwork(nn.Module):
 
 
 class SpectralLevel(nn.Module):
-    """Degraded wav and what a filter made of it, [B, 2, T] each, to log10 power [B, 2, F - 1, N], left and right."""
+    """Spectra of the degraded wav and of what a filter made of it to log10 power [B, 2, F - 1, N], left and right.
+
+    A spectrum is what `stft.analyse` gives for [B, 2, T]: real and imaginary part, [B, 2, F, N] each.
+    """
 
     def __init__(
         self,
@@ -77,8 +81,8 @@ class SpectralLevel(nn.Module):
         falling, rising = torch.linspace(-1, -3, num_bands), torch.linspace(-2, 1, num_bands)
         self.band_bias = nn.Parameter(torch.cat([falling, falling, rising, rising]))
 
-    def forward(self, wav: Tensor, kept: Tensor, bitrate: Tensor | None = None) -> Tensor:
-        log_power = self.log_power(wav, with_mid_side=True)
+    def forward(self, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None = None) -> Tensor:
+        log_power = self.log_power(with_mid_side(degraded))
         level = local_mean((10 ** log_power[:, :2]).mean(dim=(1, 2))[:, None], self.average_frames)
         level = torch.log10(level)[:, :, None]
         relative = log_power - level
@@ -92,18 +96,13 @@ class SpectralLevel(nn.Module):
             hidden = block(hidden, offset[:, :, None])
         answer = bands + unfold_bins(self.tail(hidden), self.fold)
         predicted, doubt = answer[:, :2] + level, torch.sigmoid(answer[:, 2:])
-        given = self.log_power(kept)
+        given = self.log_power(filtered)
         return given + doubt * (predicted - given)
 
-    def log_power(self, wav: Tensor, with_mid_side: bool = False) -> Tensor:
-        """[B, 2, T] -> [B, 2 or 4, F - 1, N], log10 of the power as `upscale.metrics.lsd` takes it, floor included.
-
-        Mid and side are the mean and half the difference, so that one that stands alone is as loud as left or right.
-        """
-        parts = [part[:, :, :-1] for part in self.stft.analyse(wav)]
-        if with_mid_side:
-            parts = [torch.cat([part, 0.5**0.5 * mid_side(part)], dim=1) for part in parts]
-        return torch.log10((parts[0] ** 2 + parts[1] ** 2) * self.power_scale + POWER_FLOOR)
+    def log_power(self, spectrum: Spectrum) -> Tensor:
+        """Spectrum [B, C, F, N] -> [B, C, F - 1, N], log10 power as `upscale.metrics.lsd` takes it, with its floor."""
+        real, imaginary = (part[:, :, :-1] for part in spectrum)
+        return torch.log10((real**2 + imaginary**2) * self.power_scale + POWER_FLOOR)
 
     def frame_features(self, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> Tensor:
         """Mean log power per band, now and on average, how uneven the band is, bitrate and level: [B, 8 K + 3, N]."""
@@ -114,3 +113,9 @@ class SpectralLevel(nn.Module):
         slow = local_mean(left_right, self.average_frames)
         features = [now * 0.5 + 1, uneven, slow * 0.5 + 1, bitrate_features(now, bitrate), level[:, :, 0] * 0.5 + 2]
         return torch.cat(features, dim=1)
+
+
+def with_mid_side(spectrum: Spectrum) -> Spectrum:
+    """[B, 2, F, N] -> [B, 4, F, N]: the mean and half the difference after left and right, as loud as one of them."""
+    real, imaginary = (torch.cat([part, 0.5**0.5 * mid_side(part)], dim=1) for part in spectrum)
+    return real, imaginary

@@ -30,17 +30,14 @@ class TightStft(nn.Module):
 
     def __init__(self, window_size: int, overlap: int = 2) -> None:
         super().__init__()
-        self.window_size, self.overlap, self.hop = window_size, overlap, window_size // overlap
+        self.window_size, self.hop = window_size, window_size // overlap
         self.lead = window_size // 2 - self.hop
         window = torch.hann_window(window_size)
         self.register_buffer("window", window.sqrt() if overlap == 2 else window * (8 / 3 / overlap) ** 0.5, False)
 
-    def padding(self, num_samples: int) -> tuple[int, int]:
-        """Zeros before and after a clip: up to a whole hop, and half a window that the last sample lies under."""
-        return self.lead, -num_samples % self.hop + self.window_size // 2
-
     def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
-        padded = F.pad(wav, self.padding(wav.shape[-1]))
+        # Up to a whole hop, and half a window more: the last sample lies under as many windows as every other.
+        padded = F.pad(wav, (self.lead, -wav.shape[-1] % self.hop + self.window_size // 2))
         spectrum = torch.stft(
             padded.flatten(0, 1),
             n_fft=self.window_size,
