@@ -4,9 +4,9 @@
 
 OUT/SONG@clean.npy holds int16 [T, 2]; OUT/SONG@VARIANT.npy the same samples after MP3 at half scale (an MP3 may
 overshoot full scale). Whole songs are encoded, so that clips come from the middle of an encode, as users have them.
-Four variants a song are drawn from its name (`--all`: every constant bitrate); one song in ten is made mono first.
-`--follow` waits for more songs until the folder holds a file named DONE. Needs `ffmpeg` with
-libmp3lame.
+Every song is encoded at 64 and 96 kbit/s, for which there is most to learn, and in four variants drawn from its name
+(`--all`: every constant bitrate); one song in ten is made mono first.
+`--follow` waits for more songs until the folder holds a file named DONE. Needs `ffmpeg` with libmp3lame.
 """
 
 import argparse
@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from upscale import codec
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
 TAIL = 4096  # samples of silence appended before encoding: at some lengths FFmpeg's decoder drops the last few
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320)
-CONSTANT = {str(bitrate): ["-b:a", f"{bitrate}k"] for bitrate in BITRATES}
+ALWAYS = (64, 96)
 OTHERS = {  # what else people's files were made with: variable and average bitrates, other qualities, no joint stereo
     "v2": ["-q:a", "2"],
     "v5": ["-q:a", "5"],
@@ -35,17 +36,19 @@ OTHERS = {  # what else people's files were made with: variable and average bitr
     "l128": ["-b:a", "128k", "-compression_level", "2"],
     "s128": ["-b:a", "128k", "-joint_stereo", "0"],
 }
-VARIANTS = CONSTANT | OTHERS
+VARIANTS = sorted([*map(str, BITRATES), *OTHERS])
 
 
 def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
     """Clean [T, 2] to degraded [T, 2], same length, lag 0 (the LAME tag in a real file makes FFmpeg trim both ends)."""
+    if variant.isdigit():
+        return codec.roundtrip(wav.T, codec.CodecSpec(bitrate=int(variant)), SAMPLE_RATE).T
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         clean, coded = f"{folder}/clean.wav", f"{folder}/coded.mp3"
         padded = np.concatenate([wav, np.zeros((TAIL, 2), dtype=wav.dtype)])
         soundfile.write(clean, padded, SAMPLE_RATE, subtype="PCM_16")
         ffmpeg = ["ffmpeg", "-v", "error", "-threads", "1"]
-        subprocess.run([*ffmpeg, "-i", clean, "-c:a", "libmp3lame", *VARIANTS[variant], coded], check=True)
+        subprocess.run([*ffmpeg, "-i", clean, "-c:a", "libmp3lame", *OTHERS[variant], coded], check=True)
         decode = [*ffmpeg, "-i", coded, "-f", "f32le", "-ac", "2", "-"]
         decoded = subprocess.run(decode, check=True, stdout=subprocess.PIPE).stdout
     degraded = np.frombuffer(decoded, np.float32).reshape(-1, 2)
@@ -63,7 +66,9 @@ def store(path: Path, wav: np.ndarray, scale: float) -> None:
 
 def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:
     rng = np.random.default_rng(derive_seed("degrade", song.stem))
-    variants = list(CONSTANT) if every_bitrate else list(rng.choice(sorted(VARIANTS), size=4, replace=False))
+    variants = [str(bitrate) for bitrate in (BITRATES if every_bitrate else ALWAYS)]
+    if not every_bitrate:
+        variants += [variant for variant in rng.choice(VARIANTS, size=4, replace=False) if variant not in variants]
     missing = [variant for variant in variants if not (out / f"{song.stem}@{variant}.npy").exists()]
     if not missing:
         return

@@ -23,6 +23,7 @@ if [ -z "${QUICK:-}" ]; then
     done
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" ${MUSIC:+--music "$MUSIC"} --out "$WORK/music"
     "$PYTHON" scripts/render_lmms.py --out "$WORK/music"
+    "$PYTHON" scripts/speed_up_music.py --music "$WORK/music" ${MUSIC:+"$MUSIC"} --out "$WORK/music"
     "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
     CACHE="$WORK/cache/rendered"
 fi
@@ -34,18 +35,20 @@ SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 levels:84:2e-3 perceptual:15:5e-4; do
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:64:1e-3 levels:140:1e-3 \
+    perceptual:15:5e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
     set -- scripts/train_released.py "$NAME" --cache $CACHE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
     case "$NAME" in
-        coarse | levels) ;;
+        coarse | bands) ;;
+        levels) set -- "$@" --levels "$LEVELS" ;;
         *) set -- "$@" --filter "$BEFORE" ${LEVELS:+--levels "$LEVELS"} ;;
     esac
     OMP_NUM_THREADS=1 "$PYTHON" "$@"
     case "$NAME" in
-        levels) LEVELS="$WORK/$NAME.pt"; continue ;;
+        bands | levels) LEVELS="$WORK/$NAME.pt"; continue ;;
         *) BEFORE="$WORK/$NAME.pt" ;;
     esac
     case "$NAME" in coarse | fine) continue ;; esac

@@ -3,13 +3,15 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py coarse --cache FOLDER [FOLDER ...] --out coarse.pt --minutes 45
     python scripts/train_released.py fine --cache ... --filter coarse.pt --out fine.pt --minutes 25
     python scripts/train_released.py fidelity --cache ... --filter fine.pt --out fidelity.pt --minutes 12 --rate 8e-4
-    python scripts/train_released.py levels --cache ... --out levels.pt --minutes 65 --rate 2e-3
+    python scripts/train_released.py bands --cache ... --out bands.pt --minutes 35 --rate 1e-3
+    python scripts/train_released.py levels --cache ... --levels bands.pt --out levels.pt --minutes 65 --rate 1e-3
     python scripts/train_released.py perceptual --cache ... --filter fidelity.pt --levels levels.pt \
         --out perceptual.pt --minutes 20 --rate 5e-4
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
-trains all together. `levels` is the level network of `SpectralFill` alone, on spectra; `perceptual` trains it behind
-the filters, on the sound that comes out. `--filter` also takes a released bundle's `weights.safetensors`.
+trains all together. `bands` is the frame network of `SpectralLevel` alone, `levels` that network as a whole, on
+spectra; `perceptual` trains it behind the filters, on the sound that comes out. `--filter` also takes a released
+bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
 do nothing but train. `--out` is written every minute and taken up again when it exists. The weights that ship are the
@@ -38,17 +40,18 @@ from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
+INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
 NOISE_POWER = 1e-10
 # How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`Guard`).
 FIDELITY_WEIGHTS = {32: 0.8, 40: 0.5, 48: 1, 56: 0.7, 64: 1.2, 80: 1, 96: 1.2, 112: 1, 128: 1.3}
 FIDELITY_WEIGHTS |= {160: 0.7, 192: 0.2, 256: 0.05}
-PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 0.8, 56: 0.7, 64: 2.5, 80: 1.2, 96: 2.5, 112: 1, 128: 1, 160: 0.3}
-OTHER_WEIGHT = 0.6  # variable and average bitrates, other LAME settings
+PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 1, 56: 1, 64: 4, 80: 1.5, 96: 4, 112: 0.8, 128: 0.8, 160: 0.3}
+OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
 # How often each kind of music is drawn, by what its songs' names begin with; within a kind every song alike.
 KINDS = {"midi": 0.4, "lmms": 0.25, "mod": 0.2, "mix": 0.1}
 OTHER_KINDS = 0.1  # all that is not named above, together
-RESCAN_SECONDS = 120  # songs that are still being rendered join as they come
+RESCAN_SECONDS = 600  # songs that are still being rendered join as they come
 
 
 NEUROGRAM, UNLIKE_WEIGHT = NeurogramSimilarity(), 1.5
@@ -73,10 +76,14 @@ class Clips:
         quietest_db: float,
         seed: int,
         loudness: float = 1.0,
+        tone_db: float = 0.0,
     ) -> None:
-        """Gains lie between 0 and -`quietest_db` dB; the higher `loudness`, the more of them near 0."""
+        """Gains lie between 0 and -`quietest_db` dB; the higher `loudness`, the more of them near 0.
+
+        Half of the clips are equalised, clean and degraded alike, by a curve whose nodes spread by `tone_db`.
+        """
         self.folders, self.weights, self.length = folders, weights, length
-        self.quietest_db, self.loudness = quietest_db, loudness
+        self.quietest_db, self.loudness, self.tone_db = quietest_db, loudness, tone_db
         self.rng = np.random.default_rng(seed)
         self.scan()
 
@@ -110,6 +117,8 @@ class Clips:
                 break
         if rng.random() < 0.5:
             clean, degraded = clean[::-1], degraded[::-1]
+        if self.tone_db and rng.random() < 0.5:
+            clean, degraded = equalised(np.stack([clean, degraded]), self.tone_db * rng.standard_normal(6))
         gain = 10 ** (-self.quietest_db * rng.random() ** self.loudness / 20) * rng.choice([-1, 1])
         bitrate = NOMINAL.get(variant) or int(variant)
         return clean * gain, degraded * gain, bitrate if rng.random() < 0.5 else 0
@@ -123,6 +132,14 @@ class Clips:
             degraded=torch.tensor(np.stack(degraded), dtype=torch.float32),
             bitrate=torch.tensor(bitrate, dtype=torch.float32),
         )
+
+
+def equalised(wav: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
+    """[..., T] through a filter without phase, its gains evenly spread over the octaves from 86 Hz to 22 kHz."""
+    spectrum = np.fft.rfft(wav)
+    octave = 8 + np.log2(np.linspace(0, 1, spectrum.shape[-1]).clip(min=2**-8))
+    curve = np.interp(octave, np.linspace(0, 8, len(gains_db)), gains_db)
+    return np.fft.irfft(spectrum * 10 ** (curve / 20), n=wav.shape[-1]).astype(np.float32)
 
 
 def scaled_error(wav: Tensor, clean: Tensor) -> Tensor:
@@ -249,20 +266,35 @@ def save(contents: dict[str, Any], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def train_levels(clips: Clips, out: Path, options: dict[str, Any]) -> None:
+def train_bands(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
+    """The frame network alone: cheap, and most of what is to be learned. Many short clips: frames of one are alike."""
+
+    def distance(predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        clean = model.band_mean(model.log_power(model.stft.analyse(batch.clean)))
+        value = frame_distance(predicted[..., INNER_FRAMES], clean[..., INNER_FRAMES], dim=2).mean()
+        return value, value
+
+    def predict(wav: Tensor, bitrate: Tensor) -> Tensor:
+        return model.bands(model.stft.analyse(wav), bitrate)
+
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(("frame_network.", "band_bias")))
+    train(model, predict, distance, clips, out, batch_size=16, **options)
+
+
+def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
     """The level network without a filter, against the spectrum of the clean clip."""
-    model = SpectralLevel()
-    edge = slice(6, -6)  # frames that see no end of the clip
     weights = gammatone_weights(22_050, num_bands=32, num_bins=model.num_bins + 1)[:, :-1]
 
-    def bands(log_power: Tensor) -> Tensor:
+    def heard(log_power: Tensor) -> Tensor:
         """Frames of 12 ms to what an auditory spectrogram sees in 80 ms, every 23 ms."""
         return F.avg_pool1d(weights @ (10**log_power).mean(dim=1), kernel_size=5, stride=2)
 
     def distance(predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        predicted, clean = predicted[..., edge], model.log_power(model.stft.analyse(batch.clean))[..., edge]
+        clean = model.log_power(model.stft.analyse(batch.clean))
+        predicted, clean = predicted[..., INNER_FRAMES], clean[..., INNER_FRAMES]
         value = frame_distance(predicted, clean, dim=2).mean()
-        unlike = 1 - NEUROGRAM.similarity(bands(predicted), bands(clean)).mean()
+        unlike = 1 - NEUROGRAM.similarity(heard(predicted), heard(clean)).mean()
         return value + UNLIKE_WEIGHT * unlike, value
 
     def predict(wav: Tensor, bitrate: Tensor) -> Tensor:
@@ -274,11 +306,11 @@ def train_levels(clips: Clips, out: Path, options: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "levels", "perceptual"])
+    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "bands", "levels", "perceptual"])
     parser.add_argument("--cache", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--filter", type=Path, help="the checkpoint of the stage before")
-    parser.add_argument("--levels", type=Path, help="the checkpoint of that stage, for `perceptual`")
+    parser.add_argument("--levels", type=Path, help="the checkpoint of the stage before, for `levels`, `perceptual`")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -291,12 +323,22 @@ def main() -> None:
         "seed": arguments.seed,
         "learning_rate": arguments.rate,
     }
-    if arguments.name in ("levels", "perceptual"):
+    if arguments.name in ("bands", "levels", "perceptual"):
         clips = Clips(
-            arguments.cache, PERCEPTUAL_WEIGHTS, length=45_056, quietest_db=36, loudness=3, seed=arguments.seed
+            arguments.cache,
+            PERCEPTUAL_WEIGHTS,
+            length=45_056,
+            quietest_db=36,
+            loudness=3,
+            tone_db=0 if arguments.name == "perceptual" else 3,
+            seed=arguments.seed,
         )
-        if arguments.name == "levels":
-            train_levels(clips, arguments.out, options)
+        if arguments.name != "perceptual":
+            level = SpectralLevel()
+            if arguments.levels:
+                level.load_state_dict(weights_of(arguments.levels))
+            stage = train_bands if arguments.name == "bands" else train_levels
+            stage(level, clips, arguments.out, options)
             return
         model = SpectralFill(**CHOSEN)
         model.filter.load_state_dict(weights_of(arguments.filter))

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import soundfile
 
 mido = pytest.importorskip("mido")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -72,3 +73,30 @@ def test_dark_music_is_told_from_bright(monkeypatch: pytest.MonkeyPatch) -> None
     dark = np.cumsum(np.cumsum(noise, axis=0), axis=0)
     assert script.brightness_db(noise) == pytest.approx(0, abs=1)
     assert script.brightness_db(dark - dark.mean(axis=0)) < script.brightness_db(noise) - 6
+
+
+def test_a_faster_song_is_higher_and_shorter_by_the_same_factor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("speed_up_music", monkeypatch)
+    seconds, frequency = 2, 1000
+    time = np.arange(seconds * 44_100) / 44_100
+    soundfile.write(tmp_path / "mod_sine.flac", 0.5 * np.sin(2 * np.pi * frequency * time), 44_100)
+    script.speed_up(tmp_path / "mod_sine.flac", tmp_path / "mod_sine_faster0.flac")
+    faster, _ = soundfile.read(tmp_path / "mod_sine_faster0.flac")
+    factor = len(time) / len(faster)
+    assert 1.04 < factor < 1.27
+    spectrum = np.abs(np.fft.rfft(faster * np.hanning(len(faster))))
+    assert np.argmax(spectrum) * 44_100 / len(faster) == pytest.approx(frequency * factor, abs=1)
+
+
+def test_an_equaliser_gives_each_octave_its_gain_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    equalised = load("train_released", monkeypatch).equalised
+    time = np.arange(44_100) / 44_100
+    wav = np.stack([np.sin(2 * np.pi * 689 * time), np.sin(2 * np.pi * 5512 * time)]).astype(np.float32)
+    assert np.allclose(equalised(wav, np.zeros(6)), wav, atol=1e-5)
+    octaves = np.log2(np.array([689, 5512]) / 22_050) + 8
+    gains = np.array([0, -6, 3, 6, -3, 1])
+    expected = np.interp(octaves, np.linspace(0, 8, 6), gains)
+    louder = 20 * np.log10(equalised(wav, gains).std(axis=1) / wav.std(axis=1))
+    assert louder == pytest.approx(expected, abs=0.02)

@@ -9,7 +9,7 @@ from upscale.metrics.spectral import POWER_FLOOR, spectrum_blocks
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, SpectralGain
 from upscale.models.guard import Guard
 from upscale.models.spectral_fill import flat_noise
-from upscale.models.spectral_level import SpectralLevel
+from upscale.models.spectral_level import DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
 from upscale.models.stft import TightStft, mid_side
 
 TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
@@ -136,6 +136,36 @@ def test_levels_are_those_that_the_published_distance_compares() -> None:
     (published,) = spectrum_blocks(wav.double())
     expected = torch.log10(published.abs() ** 2 + POWER_FLOOR).transpose(-1, -2)[:, :, :-1]
     assert torch.allclose(network.log_power(network.stft.analyse(wav))[..., 1:42].double(), expected, atol=1e-3)
+
+
+def test_a_level_that_is_the_same_everywhere_is_what_bands_and_bins_say() -> None:
+    """An untrained network whose bias says minus 2 above the level around, and that nothing given is to be believed."""
+    network = SpectralLevel(width=8, num_blocks=1, num_bands=16, frame_width=8)
+    with torch.no_grad():
+        network.band_bias.copy_(torch.tensor([-2.0, 50.0]).repeat_interleave(32))
+    wav = noise(1, 2, 20_000)
+    spectrum = network.stft.analyse(wav)
+    level = network.relative(spectrum)[1]
+    for answer, rows in ((network.bands(spectrum), 16), (network(spectrum, spectrum), 1024)):
+        assert answer.shape[1:3] == (2, rows)
+        assert torch.allclose(answer, (level - 2).expand_as(answer), atol=1e-4)
+    with torch.no_grad():
+        network.band_bias[32:] = -50.0  # believe what is given
+    given = network.log_power(spectrum)
+    assert torch.allclose(network(spectrum, spectrum), given, atol=1e-4)
+    assert torch.allclose(network.bands(spectrum), given.unflatten(2, (16, 64)).mean(dim=3), atol=1e-4)
+
+
+def test_the_frame_network_looks_as_far_as_its_context_counts() -> None:
+    network = DeepFrameNetwork(num_inputs=3, width=8, num_outputs=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    frames = torch.zeros(1, 3, 201, requires_grad=True)
+    network(frames)[0, :, 100].sum().backward()
+    seen = frames.grad[0].abs().sum(dim=0).nonzero().flatten() - 100
+    reach = sum(DILATIONS) * (KERNEL // 2)
+    assert (int(seen.min()), int(seen.max())) == (-reach, reach)
 
 
 def test_levels_that_are_true_bring_the_sound_nearer_round_by_round() -> None:

@@ -65,7 +65,7 @@ class SpectralFill(nn.Module):
         level_width: int = 64,
         num_level_blocks: int = 4,
         level_fold: int = 8,
-        level_frame_width: int = 384,
+        level_frame_width: int = 512,
         num_rounds: int = 4,
         period: int = 32768,
     ) -> None:

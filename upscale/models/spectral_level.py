@@ -4,8 +4,8 @@ It predicts the mean of the log power that the clean sound may have had, bin by 
 log-spectral distance is published (Hann 2048, hop 512, scaled to a full-scale sine, with a floor of 1e-10), so squared
 error in that distance is what it minimises. Two parts answer:
 
-- the frame network sees each frame in coarse bands, with a second of context, and says how loud each band was: it knows
-  an instrument by what is left of it;
+- the frame network sees each frame in coarse bands, its low bins one by one, with a second of context, and says how
+  loud each band was: it knows an instrument by what is left of it;
 - the trunk sees single bins and says, per bin and frame, whether to believe what the decoder gave or that level.
 
 The floor is of the publication, not of hearing: what lies under it is let be.
@@ -23,29 +23,46 @@ from upscale.models.stft import TightStft, mid_side
 
 POWER_FLOOR = 1e-10  # that of upscale.metrics.lsd
 Spectrum = tuple[Tensor, Tensor]
-DILATIONS = (1, 2, 4, 8, 16)  # of the frame network, in frames
+DILATIONS = (1, 2, 4, 1, 2, 4)  # of the frame network, in frames
+KERNEL, DROPOUT = 7, 0.1
+LOW_BINS = (128, 384)  # bins that the frame network sees one by one, then two by two: where the pitch is
 
 
-class DilatedFrameNetwork(nn.Module):
-    """Dilated convolutions over time, from what a whole frame looks like: [B, inputs, N] -> [B, outputs, N]."""
+class FrameBlock(nn.Module):
+    """ConvNeXt block (Liu et al., 2022) over time, as in Vocos (Siuzdak, 2023): [B, width, N] -> the same."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        padding = dilation * (KERNEL // 2)
+        self.mix = nn.Conv1d(width, width, KERNEL, padding=padding, dilation=dilation, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.dropout = nn.Dropout(DROPOUT)
+        nn.init.normal_(self.down.weight, std=0.02)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        mixed = self.norm(self.mix(hidden).transpose(1, 2))
+        return hidden + self.down(self.dropout(F.gelu(self.up(mixed)))).transpose(1, 2)
+
+
+class DeepFrameNetwork(nn.Module):
+    """What a whole frame and those around it look like: [B, inputs, N] -> [B, outputs, N], zero at the start."""
 
     def __init__(self, num_inputs: int, width: int, num_outputs: int) -> None:
         super().__init__()
         self.head = nn.Conv1d(num_inputs, width, kernel_size=1)
-        self.layers = nn.ModuleList([nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in DILATIONS])
-        outs = [nn.Conv1d(width, width, kernel_size=1) for _ in DILATIONS]
-        for out in outs:
-            nn.init.normal_(out.weight, std=0.02)
-        self.outs = nn.ModuleList(outs)
+        self.blocks = nn.ModuleList([FrameBlock(width, dilation) for dilation in DILATIONS])
+        self.norm = nn.LayerNorm(width)
         self.tail = nn.Conv1d(width, num_outputs, kernel_size=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, frames: Tensor) -> Tensor:
         hidden = self.head(frames)
-        for layer, out in zip(self.layers, self.outs, strict=True):
-            hidden = hidden + out(F.gelu(layer(hidden)))
-        return self.tail(F.gelu(hidden))
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.tail(self.norm(hidden.transpose(1, 2)).transpose(1, 2))
 
 
 class SpectralLevel(nn.Module):
@@ -60,7 +77,7 @@ class SpectralLevel(nn.Module):
         num_blocks: int = 4,
         fold: int = 8,
         num_bands: int = 64,
-        frame_width: int = 384,
+        frame_width: int = 512,
         average_frames: int = 48,
         window_size: int = 2048,
     ) -> None:
@@ -69,9 +86,13 @@ class SpectralLevel(nn.Module):
         self.power_scale = float(1 / self.stft.window.sum() ** 2)
         self.width, self.fold, self.num_bands, self.average_frames = width, fold, num_bands, average_frames
         self.num_bins = window_size // 2  # without the one at half the sample rate
-        self.context = (2 * average_frames + sum(DILATIONS) + num_blocks + 8) * self.stft.hop
+        reach = sum(DILATIONS) * (KERNEL // 2)
+        self.context = (2 * average_frames + reach + num_blocks + 8) * self.stft.hop
+        self.low_bins = [min(edge, self.num_bins) for edge in LOW_BINS]
+        num_low = self.low_bins[0] + (self.low_bins[1] - self.low_bins[0]) // 2
 
-        self.frame_network = DilatedFrameNetwork(8 * num_bands + 3, frame_width, num_blocks * width + 4 * num_bands)
+        num_outputs = num_blocks * width + 4 * num_bands
+        self.frame_network = DeepFrameNetwork(8 * num_bands + num_low + 3, frame_width, num_outputs)
         self.head = nn.Conv2d(4 * fold, width, kernel_size=1)
         self.position = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
         self.blocks = nn.ModuleList([TrunkBlock(width, 1 + block % 2, 1) for block in range(num_blocks)])
@@ -82,22 +103,37 @@ class SpectralLevel(nn.Module):
         self.band_bias = nn.Parameter(torch.cat([falling, falling, rising, rising]))
 
     def forward(self, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None = None) -> Tensor:
+        relative, level = self.relative(degraded)
+        offsets, bands = self.frames(relative, level, bitrate)
+        bands = F.interpolate(bands, size=(self.num_bins, bands.shape[-1]), mode="bilinear", align_corners=False)
+        hidden = self.head(fold_bins(relative * 0.5 + 1, self.fold))
+        hidden = hidden + self.position.to(hidden)  # under autocast, the sum would be float32 and all that follows slow
+        for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
+            hidden = block(hidden, offset[:, :, None])
+        return blend(self.log_power(filtered), bands + unfold_bins(self.tail(hidden), self.fold), level)
+
+    def bands(self, degraded: Spectrum, bitrate: Tensor | None = None) -> Tensor:
+        """What the frame network alone says: the mean of each band's log10 power, [B, 2, K, N]."""
+        relative, level = self.relative(degraded)
+        given = self.band_mean(relative[:, :2] + level)
+        return blend(given, self.frames(relative, level, bitrate)[1], level)
+
+    def relative(self, degraded: Spectrum) -> tuple[Tensor, Tensor]:
+        """Log10 power of left, right, mid and side [B, 4, F - 1, N] above the level around a frame [B, 1, 1, N]."""
         log_power = self.log_power(with_mid_side(degraded))
         level = local_mean((10 ** log_power[:, :2]).mean(dim=(1, 2))[:, None], self.average_frames)
         level = torch.log10(level)[:, :, None]
-        relative = log_power - level
+        return log_power - level, level
 
+    def frames(self, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The frame network's offsets for the trunk [B, blocks * width, N] and its answer per band [B, 4, K, N]."""
         frames = self.frame_network(self.frame_features(relative, level, bitrate))
         offsets, bands = frames[:, : -4 * self.num_bands], frames[:, -4 * self.num_bands :]
-        bands = (bands + self.band_bias[:, None]).unflatten(1, (4, self.num_bands))
-        bands = F.interpolate(bands, size=(self.num_bins, bands.shape[-1]), mode="bilinear", align_corners=False)
-        hidden = self.head(fold_bins(relative * 0.5 + 1, self.fold)) + self.position
-        for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
-            hidden = block(hidden, offset[:, :, None])
-        answer = bands + unfold_bins(self.tail(hidden), self.fold)
-        predicted, doubt = answer[:, :2] + level, torch.sigmoid(answer[:, 2:])
-        given = self.log_power(filtered)
-        return given + doubt * (predicted - given)
+        return offsets, (bands + self.band_bias[:, None]).unflatten(1, (4, self.num_bands))
+
+    def band_mean(self, values: Tensor) -> Tensor:
+        """[B, C, F - 1, N] -> [B, C, K, N]."""
+        return F.avg_pool2d(values, (self.num_bins // self.num_bands, 1))
 
     def log_power(self, spectrum: Spectrum) -> Tensor:
         """Spectrum [B, C, F, N] -> [B, C, F - 1, N], log10 power as `upscale.metrics.lsd` takes it, with its floor."""
@@ -105,14 +141,23 @@ class SpectralLevel(nn.Module):
         return torch.log10((real**2 + imaginary**2) * self.power_scale + POWER_FLOOR)
 
     def frame_features(self, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> Tensor:
-        """Mean log power per band, now and on average, how uneven the band is, bitrate and level: [B, 8 K + 3, N]."""
-        size = (self.num_bins // self.num_bands, 1)
-        now = F.avg_pool2d(relative, size).flatten(1, 2)
+        """Mean log power per band, now and on average, how uneven a band is, low bins, bitrate and level: [B, _, N]."""
+        now = self.band_mean(relative).flatten(1, 2)
         left_right = now[:, : 2 * self.num_bands]
-        uneven = torch.log10(F.avg_pool2d(10 ** relative[:, :2], size)).flatten(1, 2) - left_right
+        uneven = torch.log10(self.band_mean(10 ** relative[:, :2])).flatten(1, 2) - left_right
         slow = local_mean(left_right, self.average_frames)
-        features = [now * 0.5 + 1, uneven, slow * 0.5 + 1, bitrate_features(now, bitrate), level[:, :, 0] * 0.5 + 2]
-        return torch.cat(features, dim=1)
+        first, last = self.low_bins
+        middle = relative[:, 2]
+        low = [middle[:, :first], F.avg_pool2d(middle[:, first:last], (2, 1))]
+        features = [now, *low, slow, 2 + level[:, :, 0]]
+        features = [feature * 0.5 + 1 for feature in features]
+        return torch.cat([uneven, bitrate_features(now, bitrate), *features], dim=1)
+
+
+def blend(given: Tensor, answer: Tensor, level: Tensor) -> Tensor:
+    """What is given [B, 2, ...], or level and half of the answer [B, 4, ...] as far as its other half says."""
+    predicted, doubt = answer[:, :2] + level, torch.sigmoid(answer[:, 2:])
+    return given + doubt * (predicted - given)
 
 
 def with_mid_side(spectrum: Spectrum) -> Spectrum:
