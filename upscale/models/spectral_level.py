@@ -36,14 +36,14 @@ class FrameBlock(nn.Module):
         padding = dilation * (KERNEL // 2)
         self.mix = nn.Conv1d(width, width, KERNEL, padding=padding, dilation=dilation, groups=width)
         self.norm = nn.LayerNorm(width)
-        self.up, self.down = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.up, self.down = nn.Conv1d(width, 3 * width, kernel_size=1), nn.Conv1d(3 * width, width, kernel_size=1)
         self.dropout = nn.Dropout(DROPOUT)
         nn.init.normal_(self.down.weight, std=0.02)
-        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.down.bias)  # type: ignore[arg-type]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        mixed = self.norm(self.mix(hidden).transpose(1, 2))
-        return hidden + self.down(self.dropout(F.gelu(self.up(mixed)))).transpose(1, 2)
+        mixed = self.norm(self.mix(hidden).transpose(1, 2)).transpose(1, 2)
+        return hidden + self.down(self.dropout(F.gelu(self.up(mixed))))
 
 
 class DeepFrameNetwork(nn.Module):
