@@ -66,9 +66,8 @@ def store(path: Path, wav: np.ndarray, scale: float) -> None:
 
 def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:
     rng = np.random.default_rng(derive_seed("degrade", song.stem))
-    variants = [str(bitrate) for bitrate in (BITRATES if every_bitrate else ALWAYS)]
-    if not every_bitrate:
-        variants += [variant for variant in rng.choice(VARIANTS, size=4, replace=False) if variant not in variants]
+    drawn = [] if every_bitrate else rng.choice(VARIANTS, size=4, replace=False)
+    variants = sorted({*map(str, BITRATES if every_bitrate else ALWAYS), *map(str, drawn)})
     missing = [variant for variant in variants if not (out / f"{song.stem}@{variant}.npy").exists()]
     if not missing:
         return

@@ -76,7 +76,6 @@ are drawn, not the result to the bit: training ends by the clock.
 
 {DATA}
 
-LMMS songs and modules are used a second and third time, faster and higher, and mixes of two or three songs.
 None of it is a recording of a band or a voice. No audio is part of this repository; the weights are under its licence.
 
 ## Limits

@@ -154,7 +154,7 @@ def room(wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def mix_songs(sources: list[Path], out: Path, count: int) -> None:
-    """`count` files of two or three shaped songs on top of each other, some driven into a soft limiter."""
+    """`count` files of one to three shaped songs on top of each other, some driven into a soft limiter."""
     for index in range(count):
         target = out / f"mix_{index:04d}.flac"
         if target.exists():

@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2)
     arguments = parser.parse_args()
     songs = sorted(song for folder in arguments.music for kind in arguments.kinds for song in folder.glob(f"{kind}_*"))
-    for song in songs:
+    for song in (song for song in songs if "_faster" not in song.stem):
         for index in range(arguments.count):
             target = arguments.out / f"{song.stem}_faster{index}.flac"
-            if "_faster" not in song.stem and not target.exists():
+            if not target.exists():
                 speed_up(song, target)
 
 
