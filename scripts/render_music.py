@@ -1,13 +1,11 @@
-"""Render free MIDI files and tracker modules to FLAC, and mix them, for the training of the released models.
+"""Render free MIDI files and tracker modules to FLAC, for the training of the released models.
 
-    python scripts/render_music.py --unpacked FOLDER --out FOLDER [--music FOLDER] [--mixes 150] [--arrangements 3]
+    python scripts/render_music.py --unpacked FOLDER --out FOLDER [--arrangements 2]
 
-`--unpacked` holds Debian packages taken apart with `dpkg -x`: openttd-openmsx and freedoom (MIDI), fluid-soundfont-gm
-and musescore-general-soundfont-lossless (soundfonts; the plain musescore package is Ogg inside, so not that one),
-pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks, ceferino-data, tecnoballz-data (modules). `--music`
-is a folder of further lossless FLAC files to mix. `--arrangements`: how often each MIDI file is rendered with other
-instruments (`scripts/arrange_midi.py`). Needs the programs `fluidsynth` and `openmpt123`, and the package `mido`. A
-file that exists is kept.
+`--unpacked` holds Debian packages taken apart with `dpkg -x` (listed in `scripts/reproduce_model.sh`): MIDI files,
+soundfonts (the plain musescore package is Ogg inside, so the lossless one), tracker modules. `--arrangements`: how
+often each MIDI file is rendered with other instruments (`scripts/arrange_midi.py`) and a soundfont that is drawn. Needs
+the programs `fluidsynth` and `openmpt123`, and the package `mido`. A file that exists is kept.
 """
 
 import argparse
@@ -21,16 +19,24 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from arrange_midi import arrange
-from scipy.signal import fftconvolve, lfilter, welch
+from scipy.signal import welch
 
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
 EXCERPT_SECONDS = 20
-EXCERPTS_PER_SONG = 2
+EXCERPTS_PER_SONG = 3
 MODULE_SUFFIXES = {".xm", ".it", ".s3m", ".mod"}
+SMALLEST_MODULE = 10_000  # bytes; jingles, and other files that end in .mod
 DARKEST_DB = -20  # 16-20 kHz against 8-12 kHz; many .mod files roll off before that
-SOUNDFONTS = ("FluidR3_GM.sf2", "MuseScore_General_Full.sf2")
+SOUNDFONTS = {  # how often an arrangement is played on each
+    "MuseScore_General_Full.sf2": 0.3,
+    "FluidR3_GM.sf2": 0.25,
+    "GeneralUser-v1.47.sf2": 0.2,
+    "A320U.sf2": 0.1,
+    "TimGM6mb.sf2": 0.08,
+    "OPL-3_FM_128M.sf2": 0.07,
+}
 
 
 def lumps(wad: Path) -> Iterator[tuple[str, bytes]]:
@@ -45,7 +51,9 @@ def lumps(wad: Path) -> Iterator[tuple[str, bytes]]:
 def midi_files(unpacked: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
     """Song name and path of every MIDI file; those inside WAD archives are written to `scratch` first."""
     for path in sorted(unpacked.rglob("*.mid")):
-        yield f"openmsx_{path.stem}", path
+        if {"doc", "mma"} & set(path.parts):  # a few notes each
+            continue
+        yield f"{path.parent.name}_{path.stem}".replace(" ", "-"), path
     for wad in sorted(unpacked.rglob("*.wad")):
         for name, content in lumps(wad):
             if name.startswith("d_") and content[:4] == b"MThd":
@@ -82,23 +90,36 @@ def brightness_db(wav: np.ndarray) -> float:
 
 def render_songs(unpacked: Path, out: Path, arrangements: int) -> None:
     """Every module, and every MIDI file as it is and in other arrangements: OUT/NAME__0.flac, ..."""
-    for module in sorted(path for path in unpacked.rglob("*") if path.suffix in MODULE_SUFFIXES):
+    for module in modules(unpacked):
         render_module(module, out)
     fonts = [next(unpacked.rglob(name)) for name in SOUNDFONTS]
+    shares = list(SOUNDFONTS.values())
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         songs = list(midi_files(unpacked, scratch))
         for index, (song, midi) in enumerate(songs):
-            render_midi(midi, fonts[index % len(fonts)], out, f"midi_{song}")
+            render_midi(midi, fonts[index % 2], out, f"midi_{song}")
         for number in range(arrangements):
-            for index, (song, midi) in enumerate(songs):
+            for song, midi in songs:
                 arranged = scratch / "arranged.mid"
+                rng = np.random.default_rng(derive_seed("arrange", song, number))
                 try:
-                    arrange(midi, arranged, np.random.default_rng(derive_seed("arrange", song, number)))
+                    arrange(midi, arranged, rng)
                 except (OSError, ValueError, EOFError, KeyError) as error:
                     print(f"not arranged: {song}: {error}", flush=True)
                     continue
-                render_midi(arranged, fonts[(index + number + 1) % len(fonts)], out, f"midi_{song}_arranged{number}")
+                font = fonts[rng.choice(len(fonts), p=shares)]
+                render_midi(arranged, font, out, f"midi_{song}_arranged{number}")
+
+
+def modules(unpacked: Path) -> Iterator[Path]:
+    """Tracker modules, each content once: games share theirs."""
+    seen = set()
+    for path in sorted(path for path in unpacked.rglob("*") if path.suffix in MODULE_SUFFIXES and path.is_file()):
+        content = path.read_bytes()
+        if len(content) >= SMALLEST_MODULE and content not in seen:
+            seen.add(content)
+            yield path
 
 
 def render_midi(midi: Path, font: Path, out: Path, song: str) -> None:
@@ -131,64 +152,14 @@ def write_song(out: Path, song: str, command: list[str], rendered: Path) -> None
     print(song, flush=True)
 
 
-def shape(wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a studio does to a track [T, 2], drawn at random: tilt, width, room, all seeded."""
-    pole = rng.uniform(-0.3, 0.6)  # one-pole tilt: below zero brightens, above darkens
-    wav = lfilter([1 - abs(pole)], [1, -pole], wav, axis=0)
-    mid, side = (wav[:, 0] + wav[:, 1]) / 2, (wav[:, 0] - wav[:, 1]) / 2
-    side = side * rng.uniform(0.2, 1.6)
-    pan = rng.uniform(-0.3, 0.3)
-    wav = np.stack([(mid + side) * (1 + pan), (mid - side) * (1 - pan)], axis=1)
-    if rng.random() < 0.6:
-        wav = wav + rng.uniform(0.05, 0.4) * room(wav, rng)
-    return wav / (np.sqrt(np.mean(wav**2)) + 1e-9)
-
-
-def room(wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Decorrelated reverberation: exponentially decaying noise of 0.2 s to 1.5 s, one per channel."""
-    decay_seconds = rng.uniform(0.2, 1.5)
-    time = np.arange(int(decay_seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = rng.standard_normal((len(time), 2)) * np.exp(-6.9 * time / decay_seconds)[:, None]
-    tail = lfilter([0.4], [1, -0.6], tail / np.sqrt((tail**2).sum(axis=0)), axis=0)
-    return fftconvolve(wav, tail, axes=0)[: len(wav)]
-
-
-def mix_songs(sources: list[Path], out: Path, count: int) -> None:
-    """`count` files of one to three shaped songs on top of each other, some driven into a soft limiter."""
-    for index in range(count):
-        target = out / f"mix_{index:04d}.flac"
-        if target.exists():
-            continue
-        rng = np.random.default_rng(derive_seed("mix", index))
-        chosen = rng.choice(len(sources), size=rng.integers(1, 4), replace=False)
-        length = 16 * SAMPLE_RATE
-        wav = np.zeros((length, 2))
-        for source in chosen:
-            part = soundfile.read(sources[source], dtype="float32", always_2d=True)[0]
-            start = rng.integers(0, max(1, len(part) - length))
-            part = np.resize(part[start:], (length, 2)) if len(part) - start < length else part[start : start + length]
-            wav += shape(part, rng) * 10 ** (-rng.uniform(0, 9) / 20)
-        wav /= np.abs(wav).max()
-        if rng.random() < 0.4:  # loudness war
-            drive = rng.uniform(1.5, 4)
-            wav = np.tanh(drive * wav) / np.tanh(drive)
-        wav *= 10 ** (-rng.uniform(0.1, 8) / 20)
-        soundfile.write(target, wav, SAMPLE_RATE, subtype="PCM_16")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unpacked", type=Path, required=True)
-    parser.add_argument("--music", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--mixes", type=int, default=150)
-    parser.add_argument("--arrangements", type=int, default=3)
+    parser.add_argument("--arrangements", type=int, default=2)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     render_songs(arguments.unpacked, arguments.out, arguments.arrangements)
-    sources = sorted(arguments.out.glob("m[io]d*.flac"))
-    sources += sorted(arguments.music.glob("*.flac")) if arguments.music else []
-    mix_songs(sources, arguments.out, arguments.mixes)
 
 
 if __name__ == "__main__":

@@ -3,34 +3,44 @@
 #   VAL=FOLDER    held-out lossless FLAC, measured for the card
 #   MUSIC=FOLDER  lossless FLAC to train on beside what is rendered here (optional)
 #   QUICK=1       a minute of training a stage, on MUSIC alone, bundles in data/released/quick: does it all still run?
-# Debian or Ubuntu with: fluidsynth openmpt123 lmms ffmpeg. Writes data/released/ and upscale/released/.
+# Debian or Ubuntu with: fluidsynth openmpt123 lmms mma ffmpeg. Writes data/released/ and upscale/released/.
 set -eu
 : "${VAL:?name a folder of held-out FLAC files: make reproduce-model VAL=... [MUSIC=...]}"
 PYTHON=${PYTHON:-.venv/bin/python}
 WORK=data/released${QUICK:+/quick}
+MIDI="openttd-openmsx freedoom freedink-data planetblupi-music-midi songwrite pinball-table-hurd-data kobodeluxe-data
+    liquidwar-data crimson pangzero"
+SOUNDFONTS="fluid-soundfont-gm musescore-general-soundfont-lossless minuet-data denemo-data timgm6mb-soundfont
+    opl3-soundfont"
+MODULES="pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data tecnoballz-data pingus-data
+    freedroid-data flobopuyo pachi-data madbomber-data rockdodger open-invaders-data gemdropx vodovod penguin-command
+    njam-data bb tuxtype-data tuxmath-data solarwolf dodgindiamond2 bugsquish vor vectoroids tomatoes-data pathogen
+    monsterz-data gweled gltron fb-music-high cuyo-data criticalmass-data black-box ballz-data sdlbasic"
 mkdir -p "$WORK"
-CACHE=""
+CACHE="" ALL_MUSIC=""
 
 if [ -z "${QUICK:-}" ]; then
-    for program in fluidsynth openmpt123 lmms ffmpeg apt-get dpkg; do
+    for program in fluidsynth openmpt123 lmms mma ffmpeg apt-get dpkg; do
         command -v "$program" >/dev/null || { echo "error: $program is missing; apt-get install $program" >&2; exit 1; }
     done
     mkdir -p "$WORK/packages" "$WORK/unpacked"
-    for package in openttd-openmsx freedoom fluid-soundfont-gm musescore-general-soundfont-lossless \
-        pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data tecnoballz-data; do
+    for package in $MIDI $SOUNDFONTS $MODULES; do
         ls "$WORK/packages/${package}"_*.deb >/dev/null 2>&1 || (cd "$WORK/packages" && apt-get download "$package")
         dpkg -x "$WORK/packages/${package}"_*.deb "$WORK/unpacked"
     done
-    "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" ${MUSIC:+--music "$MUSIC"} --out "$WORK/music"
+    "$PYTHON" scripts/accompany.py --out "$WORK/unpacked/accompaniments"
+    "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" --out "$WORK/music"
     "$PYTHON" scripts/render_lmms.py --out "$WORK/music"
-    "$PYTHON" scripts/speed_up_music.py --music "$WORK/music" ${MUSIC:+"$MUSIC"} --out "$WORK/music"
     "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
+    ALL_MUSIC="$WORK/music"
     CACHE="$WORK/cache/rendered"
 fi
 if [ -n "${MUSIC:-}" ]; then
     "$PYTHON" scripts/degrade_music.py --music "$MUSIC" --out "$WORK/cache/music" --all
     CACHE="$CACHE $WORK/cache/music"
+    ALL_MUSIC="$ALL_MUSIC $MUSIC"
 fi
+"$PYTHON" scripts/augment_music.py --music $ALL_MUSIC --out "$WORK/cache/pool" --workers 2 ${QUICK:+--count 50}
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
@@ -40,7 +50,9 @@ for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:64:1e-3 levels:1
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
-    set -- scripts/train_released.py "$NAME" --cache $CACHE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
+    SOURCE="$WORK/cache/pool"
+    case "$NAME" in coarse | fine | fidelity) SOURCE=$CACHE ;; esac
+    set -- scripts/train_released.py "$NAME" --cache $SOURCE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
     case "$NAME" in
         coarse | bands) ;;
         levels) set -- "$@" --levels "$LEVELS" ;;

@@ -1,4 +1,5 @@
-r"""Train the released models, stage by stage, on the folders that `scripts/degrade_music.py` made.
+r"""Train the released models, stage by stage, on the folders that `scripts/degrade_music.py` and, from `bands` on,
+`scripts/augment_music.py` made.
 
     python scripts/train_released.py coarse --cache FOLDER [FOLDER ...] --out coarse.pt --minutes 45
     python scripts/train_released.py fine --cache ... --filter coarse.pt --out fine.pt --minutes 25
@@ -49,9 +50,9 @@ PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 1, 56: 1, 64: 4, 80: 1.5, 96: 4, 112
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
 # How often each kind of music is drawn, by what its songs' names begin with; within a kind every song alike.
-KINDS = {"midi": 0.4, "lmms": 0.25, "mod": 0.2, "mix": 0.1}
-OTHER_KINDS = 0.1  # all that is not named above, together
-RESCAN_SECONDS = 600  # songs that are still being rendered join as they come
+KINDS = {"midi": 0.4, "lmms": 0.25, "mod": 0.2}
+OTHER_KINDS = 0.15  # all that is not named above, together
+RESCAN_SECONDS = 240  # songs that are still being rendered join as they come
 
 
 NEUROGRAM, UNLIKE_WEIGHT = NeurogramSimilarity(), 1.5
@@ -76,14 +77,10 @@ class Clips:
         quietest_db: float,
         seed: int,
         loudness: float = 1.0,
-        tone_db: float = 0.0,
     ) -> None:
-        """Gains lie between 0 and -`quietest_db` dB; the higher `loudness`, the more of them near 0.
-
-        Half of the clips are equalised, clean and degraded alike, by a curve whose nodes spread by `tone_db`.
-        """
+        """Gains lie between 0 and -`quietest_db` dB; the higher `loudness`, the more of them near 0."""
         self.folders, self.weights, self.length = folders, weights, length
-        self.quietest_db, self.loudness, self.tone_db = quietest_db, loudness, tone_db
+        self.quietest_db, self.loudness = quietest_db, loudness
         self.rng = np.random.default_rng(seed)
         self.scan()
 
@@ -117,8 +114,6 @@ class Clips:
                 break
         if rng.random() < 0.5:
             clean, degraded = clean[::-1], degraded[::-1]
-        if self.tone_db and rng.random() < 0.5:
-            clean, degraded = equalised(np.stack([clean, degraded]), self.tone_db * rng.standard_normal(6))
         gain = 10 ** (-self.quietest_db * rng.random() ** self.loudness / 20) * rng.choice([-1, 1])
         bitrate = NOMINAL.get(variant) or int(variant)
         return clean * gain, degraded * gain, bitrate if rng.random() < 0.5 else 0
@@ -132,14 +127,6 @@ class Clips:
             degraded=torch.tensor(np.stack(degraded), dtype=torch.float32),
             bitrate=torch.tensor(bitrate, dtype=torch.float32),
         )
-
-
-def equalised(wav: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
-    """[..., T] through a filter without phase, its gains evenly spread over the octaves from 86 Hz to 22 kHz."""
-    spectrum = np.fft.rfft(wav)
-    octave = 8 + np.log2(np.linspace(0, 1, spectrum.shape[-1]).clip(min=2**-8))
-    curve = np.interp(octave, np.linspace(0, 8, len(gains_db)), gains_db)
-    return np.fft.irfft(spectrum * 10 ** (curve / 20), n=wav.shape[-1]).astype(np.float32)
 
 
 def scaled_error(wav: Tensor, clean: Tensor) -> Tensor:
@@ -279,7 +266,7 @@ def train_bands(model: SpectralLevel, clips: Clips, out: Path, options: dict[str
 
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("frame_network.", "band_bias")))
-    train(model, predict, distance, clips, out, batch_size=16, **options)
+    train(model, predict, distance, clips, out, batch_size=32, **options)
 
 
 def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
@@ -330,7 +317,6 @@ def main() -> None:
             length=45_056,
             quietest_db=36,
             loudness=3,
-            tone_db=0 if arguments.name == "perceptual" else 3,
             seed=arguments.seed,
         )
         if arguments.name != "perceptual":

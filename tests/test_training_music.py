@@ -75,28 +75,82 @@ def test_dark_music_is_told_from_bright(monkeypatch: pytest.MonkeyPatch) -> None
     assert script.brightness_db(dark - dark.mean(axis=0)) < script.brightness_db(noise) - 6
 
 
-def test_a_faster_song_is_higher_and_shorter_by_the_same_factor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_module_that_two_games_share_is_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("render_music", monkeypatch)
+    contents = {
+        "one/tune.xm": b"a" * 20_000,
+        "other/tune.xm": b"a" * 20_000,
+        "song.mod": b"b" * 20_000,
+        "dtd.mod": b"c",
+    }
+    for name, content in contents.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    found = [path.relative_to(tmp_path).as_posix() for path in script.modules(tmp_path)]
+    assert found == ["one/tune.xm", "song.mod"]
+
+
+def test_an_accompaniment_has_its_measures_in_order_and_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("accompany", monkeypatch)
+    grooves = ["Waltz", "WaltzFill", "WaltzEnd", "WaltzIntro"]
+    text = script.piece(grooves, np.random.default_rng(0))
+    assert text == script.piece(grooves, np.random.default_rng(0)) != script.piece(grooves, np.random.default_rng(1))
+    measures = [int(line.split()[0]) for line in text.splitlines() if line[0].isdigit()]
+    used = [line.split()[1] for line in text.splitlines() if line.startswith("Groove")]
+    assert measures == list(range(1, script.MEASURES_PER_GROOVE * len(used) + 1))
+    assert len(set(used)) == len(used) >= 2
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("midi_a", "lmms_b", "mod_c", "loop_d"):
+        soundfile.write(folder / f"{name}.flac", 0.1 * rng.standard_normal((12 * 44_100, 2)), 44_100)
+    return folder
+
+
+def test_a_piece_of_the_pool_replays_and_its_mp3_lies_on_it(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = load("speed_up_music", monkeypatch)
-    seconds, frequency = 2, 1000
-    time = np.arange(seconds * 44_100) / 44_100
-    soundfile.write(tmp_path / "mod_sine.flac", 0.5 * np.sin(2 * np.pi * frequency * time), 44_100)
-    script.speed_up(tmp_path / "mod_sine.flac", tmp_path / "mod_sine_faster0.flac")
-    faster, _ = soundfile.read(tmp_path / "mod_sine_faster0.flac")
-    factor = len(time) / len(faster)
-    assert 1.04 < factor < 1.27
-    spectrum = np.abs(np.fft.rfft(faster * np.hanning(len(faster))))
-    assert np.argmax(spectrum) * 44_100 / len(faster) == pytest.approx(frequency * factor, abs=1)
+    script = load("augment_music", monkeypatch)
+    for folder in ("once", "again"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            script.write_piece(number, folders=[songs], out=tmp_path / folder)
+    names = sorted(path.name for path in (tmp_path / "once").iterdir())
+    assert len(names) == 6
+    pieces = {name: np.load(tmp_path / "once" / name) for name in names}
+    for name, piece in pieces.items():
+        assert np.array_equal(piece, np.load(tmp_path / "again" / name))
+        assert piece.shape == (script.SECONDS * 44_100, 2)
+    for name, piece in pieces.items():
+        if "clean" in name:
+            continue
+        clean = pieces[f"{name.split('@')[0]}@clean.npy"]
+        mono, coded = clean.mean(axis=1), 2.0 * piece.mean(axis=1)  # degraded is stored at half scale
+        spectrum = np.fft.rfft(mono) * np.fft.rfft(coded).conj()
+        assert np.argmax(np.fft.irfft(spectrum)) == 0
+        assert 10 * np.log10(np.mean(mono**2) / np.mean((mono - coded) ** 2)) > 0
+
+
+def test_no_piece_overshoots_whatever_is_drawn(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("augment_music", monkeypatch)
+    kinds = script.by_kind([songs])
+    assert sorted(kinds) == ["lmms", "midi", "mod", "other"]
+    pieces = [script.mixed(kinds, 44_100, np.random.default_rng(seed)) for seed in range(30)]
+    assert all(np.isfinite(piece).all() and 0.01 < np.abs(piece).max() <= 1 for piece in pieces)
 
 
 def test_an_equaliser_gives_each_octave_its_gain_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    equalised = load("train_released", monkeypatch).equalised
+    equalised = load("augment_music", monkeypatch).equalised
     time = np.arange(44_100) / 44_100
-    wav = np.stack([np.sin(2 * np.pi * 689 * time), np.sin(2 * np.pi * 5512 * time)]).astype(np.float32)
+    wav = np.stack([np.sin(2 * np.pi * 689 * time), np.sin(2 * np.pi * 5512 * time)], axis=1).astype(np.float32)
     assert np.allclose(equalised(wav, np.zeros(6)), wav, atol=1e-5)
     octaves = np.log2(np.array([689, 5512]) / 22_050) + 8
     gains = np.array([0, -6, 3, 6, -3, 1])
     expected = np.interp(octaves, np.linspace(0, 8, 6), gains)
-    louder = 20 * np.log10(equalised(wav, gains).std(axis=1) / wav.std(axis=1))
+    louder = 20 * np.log10(equalised(wav, gains).std(axis=0) / wav.std(axis=0))
     assert louder == pytest.approx(expected, abs=0.02)

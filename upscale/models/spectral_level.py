@@ -37,7 +37,7 @@ class FrameBlock(nn.Module):
         self.mix = nn.Conv1d(width, width, KERNEL, padding=padding, dilation=dilation, groups=width)
         self.norm = nn.LayerNorm(width)
         self.up, self.down = nn.Conv1d(width, 3 * width, kernel_size=1), nn.Conv1d(3 * width, width, kernel_size=1)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout1d(DROPOUT)  # channels of a whole clip: its frames are alike
         nn.init.normal_(self.down.weight, std=0.02)
         nn.init.zeros_(self.down.bias)  # type: ignore[arg-type]
 

@@ -1,0 +1,142 @@
+"""Short pieces of music that nobody wrote, before and after MP3, from songs at hand: a pool to train on.
+
+    python scripts/augment_music.py --music FOLDER [FOLDER ...] --out FOLDER --count 8000 [--workers 2]
+
+Each is eight seconds of one to three songs of `--music` (FLAC, 44.1 kHz) on top of each other, most of them faster or
+slower, equalised, narrower or wider, in a room; some driven into a limiter, some mono; encoded by LAME at one bitrate.
+All is drawn from the piece's number. OUT/mix_NUMBER@clean.npy and @BITRATE.npy are as `scripts/degrade_music.py` writes
+them. A piece that exists is kept. A network that hears whole songs again and again learns those songs by heart; of
+these, no instrument sounds the same twice.
+"""
+
+import argparse
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from degrade_music import roundtrip, store
+from numpy.random import Generator
+from scipy.signal import fftconvolve, resample_poly
+
+from upscale.seeds import derive_seed
+
+SAMPLE_RATE = 44_100
+SECONDS, WARM_UP_SECONDS = 8, 0.5  # what is kept, and how much is encoded before it
+# How often each kind of music is drawn, by what its songs' names begin with; all others together: OTHER_KINDS.
+KINDS = {"midi": 0.4, "lmms": 0.28, "mod": 0.22}
+OTHER_KINDS = 0.1
+NUM_SONGS = (0.5, 0.35, 0.15)  # one, two, three at a time
+AS_IT_IS, OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.3, 0.6, 0.7, 0.4, 0.4, 0.06
+BITRATES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
+BITRATES |= {"l48": 0.2, "l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr112": 0.2, "v5": 0.3, "v2": 0.2}
+
+
+def draw_song(kinds: dict[str, list[Path]], rng: Generator) -> Path:
+    shares = np.array([KINDS.get(kind, OTHER_KINDS) for kind in kinds])
+    songs = list(kinds.values())[rng.choice(len(shares), p=shares / shares.sum())]
+    return songs[rng.integers(len(songs))]
+
+
+def by_kind(folders: list[Path]) -> dict[str, list[Path]]:
+    kinds: dict[str, list[Path]] = {}
+    for song in sorted(song for folder in folders for song in folder.glob("*.flac")):
+        kind = song.stem.split("_")[0]
+        kinds.setdefault(kind if kind in KINDS else "other", []).append(song)
+    return kinds
+
+
+def excerpt(song: Path, length: int, rng: Generator) -> np.ndarray:
+    """`length` samples from anywhere in a song [length, 2]; a short one is repeated."""
+    frames = soundfile.info(song).frames
+    start = int(rng.integers(0, max(1, frames - length)))
+    wav = soundfile.read(song, start=start, frames=length, dtype="float32", always_2d=True)[0]
+    wav = np.repeat(wav, 2, axis=1) if wav.shape[1] == 1 else wav
+    return np.resize(wav, (length, 2))
+
+
+def shaped(song: Path, length: int, rng: Generator) -> np.ndarray:
+    """What a studio does to a track, drawn at random: [length, 2], root mean square 1."""
+    percent = int(rng.integers(92, 130)) if rng.random() < OTHER_SPEED else 100
+    wav = excerpt(song, length * percent // 100 + 1, rng)
+    if percent != 100:
+        wav = resample_poly(wav, 100, percent, axis=0)
+    wav = wav[:length]
+    if rng.random() < EQUALISED:
+        wav = equalised(wav, 4 * rng.standard_normal(7) + np.linspace(-1, 1, 7) * 3 * rng.standard_normal())
+    mid, side = (wav[:, 0] + wav[:, 1]) / 2, (wav[:, 0] - wav[:, 1]) / 2
+    side = side * rng.uniform(0.2, 1.6)
+    pan = rng.uniform(-0.3, 0.3)
+    wav = np.stack([(mid + side) * (1 + pan), (mid - side) * (1 - pan)], axis=1)
+    if rng.random() < IN_A_ROOM:
+        wav = wav + rng.uniform(0.05, 0.4) * room(wav, rng)
+    return (wav[::-1, ::-1] if rng.random() < 0.05 else wav) / (np.sqrt(np.mean(wav**2)) + 1e-9)
+
+
+def equalised(wav: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
+    """[T, 2] through a filter without phase, its gains evenly spread over the octaves from 86 Hz to 22 kHz."""
+    spectrum = np.fft.rfft(wav, axis=0)
+    octave = 8 + np.log2(np.linspace(0, 1, len(spectrum)).clip(min=2**-8))
+    curve = np.interp(octave, np.linspace(0, 8, len(gains_db)), gains_db)
+    return np.fft.irfft(spectrum * 10 ** (curve[:, None] / 20), n=len(wav), axis=0).astype(np.float32)
+
+
+def room(wav: np.ndarray, rng: Generator) -> np.ndarray:
+    """Decorrelated reverberation: exponentially decaying noise of 0.2 s to 1.5 s, one per channel."""
+    decay_seconds = rng.uniform(0.2, 1.5)
+    time = np.arange(int(decay_seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = (rng.standard_normal((len(time), 2)) * np.exp(-6.9 * time / decay_seconds)[:, None]).astype(np.float32)
+    return fftconvolve(wav, tail / np.sqrt((tail**2).sum(axis=0)), axes=0)[: len(wav)]
+
+
+def mixed(kinds: dict[str, list[Path]], length: int, rng: Generator) -> np.ndarray:
+    """One piece: float32 [length, 2], within full scale."""
+    if rng.random() < AS_IT_IS:
+        return excerpt(draw_song(kinds, rng), length, rng)
+    wav = np.zeros((length, 2), np.float32)
+    for _ in range(1 + rng.choice(len(NUM_SONGS), p=NUM_SONGS)):
+        wav += shaped(draw_song(kinds, rng), length, rng) * 10 ** (-rng.uniform(0, 9) / 20)
+    wav /= np.abs(wav).max() + 1e-9
+    if rng.random() < LIMITED:  # loudness war
+        drive = rng.uniform(1.5, 4)
+        wav = np.tanh(drive * wav) / np.tanh(drive)
+    if rng.random() < MONO:
+        wav = np.repeat(wav.mean(axis=1, keepdims=True), 2, axis=1)
+    return wav * 10 ** (-rng.uniform(0.1, 8) / 20)
+
+
+def write_piece(number: int, folders: list[Path], out: Path) -> None:
+    clean = out / f"mix_{number:06d}@clean.npy"
+    if clean.exists():
+        return
+    rng = np.random.default_rng(derive_seed("augment", number))
+    warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
+    wav = mixed(by_kind(folders), warm_up + SECONDS * SAMPLE_RATE, rng).astype(np.float32)
+    shares = np.array(list(BITRATES.values()))
+    variant = list(BITRATES)[rng.choice(len(shares), p=shares / shares.sum())]
+    try:
+        degraded = roundtrip(wav, variant)
+    except ValueError as error:
+        print(f"left out {number} at {variant}: {error}", flush=True)
+        return
+    store(out / f"mix_{number:06d}@{variant}.npy", degraded[warm_up:], 16384)
+    store(clean, wav[warm_up:], 32768)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--music", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write = partial(write_piece, folders=arguments.music, out=arguments.out)
+    with Pool(arguments.workers) as pool:
+        for _ in pool.imap_unordered(write, range(arguments.count)):
+            pass
+
+
+if __name__ == "__main__":
+    main()

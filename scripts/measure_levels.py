@@ -1,0 +1,91 @@
+"""How far the level network of `perceptual` is from the clean spectrum, song by song, beside doing nothing.
+
+    python scripts/measure_levels.py --checkpoint levels.pt [bands.pt ...] --music FOLDER [--bitrates 64 96]
+
+Two distances in log10 power for the middle `--seconds` of each song of `--music` (FLAC, encoded whole), not told the
+bitrate: of the means of bands (what the stage `bands` learns) and of single bins (the log-spectral distance, before the
+way back to sound adds to it). A checkpoint is one of `scripts/train_released.py`, or the `weights.safetensors` of a
+bundle. With several checkpoints the last column is the mean of what they say.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+from train_released import frame_distance, weights_of
+
+from upscale.codec import CodecSpec, roundtrip
+from upscale.models.spectral_level import SpectralLevel
+
+SAMPLE_RATE = 44_100
+
+
+def load(path: Path) -> SpectralLevel:
+    """The level network of a checkpoint of `bands`, `levels` or `perceptual`."""
+    weights = weights_of(path)
+    inside = {
+        name.removeprefix("level."): value.float() for name, value in weights.items() if name.startswith("level.")
+    }
+    model = SpectralLevel()
+    model.load_state_dict(inside or weights)
+    return model.eval()
+
+
+@torch.no_grad()
+def answers(model: SpectralLevel, wav: Tensor) -> tuple[Tensor, Tensor]:
+    """[1, 2, T] to log10 power of bands [1, 2, K, N] and of bins [1, 2, F - 1, N]."""
+    spectrum = model.stft.analyse(wav)
+    return model.bands(spectrum), model(spectrum, spectrum)
+
+
+def clips(song: Path, bitrate: int, seconds: float) -> tuple[Tensor, Tensor]:
+    wav = soundfile.read(song, dtype="float32", always_2d=True)[0].T
+    degraded = roundtrip(wav, CodecSpec(bitrate=bitrate), SAMPLE_RATE)
+    length = int(seconds * SAMPLE_RATE)
+    start = max(0, wav.shape[1] - length) // 2
+    clean, coded = (torch.tensor(part[None, :, start : start + length]) for part in (wav, degraded))
+    return clean, coded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True)
+    parser.add_argument("--music", type=Path, nargs="+", required=True)
+    parser.add_argument("--bitrates", type=int, nargs="+", default=[64, 96])
+    parser.add_argument("--seconds", type=float, default=12)
+    arguments = parser.parse_args()
+    models = [load(path) for path in arguments.checkpoint]
+    spectra = SpectralLevel()
+    names = ["nothing done", *(path.stem for path in arguments.checkpoint)]
+    names += ["their mean"] if len(models) > 1 else []
+    print("bands / bins".ljust(40), *(name.rjust(15) for name in names))
+    for bitrate in arguments.bitrates:
+        rows = []
+        for song in sorted(song for folder in arguments.music for song in folder.glob("*.flac")):
+            clean, coded = clips(song, bitrate, arguments.seconds)
+            bins, given = (spectra.log_power(spectra.stft.analyse(wav)) for wav in (clean, coded))
+            found = [(spectra.band_mean(given), given), *(answers(model, coded) for model in models)]
+            if len(models) > 1:
+                found.append(tuple(torch.stack(parts).mean(dim=0) for parts in zip(*found[1:], strict=True)))
+            targets = (spectra.band_mean(bins), bins)
+            row = [
+                [
+                    float(frame_distance(part, target, dim=2).mean())
+                    for part, target in zip(answer, targets, strict=True)
+                ]
+                for answer in found
+            ]
+            rows.append(row)
+            show(f"{song.stem[-32:]} at {bitrate}", row)
+        show(f"mean at {bitrate}", np.mean(rows, axis=0).tolist())
+
+
+def show(name: str, row: list[list[float]]) -> None:
+    print(name.ljust(40), *(f"{bands:.3f} / {bins:.3f}".rjust(15) for bands, bins in row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
