@@ -20,6 +20,10 @@ LIMITS = {
     "- That noise repeats every 0.74 s before it is shaped by the music; a long quiet hiss might show it.\n"
     "- Use `fidelity` where the result is to be processed or compared further.",
 }
+ENCODED_BY = {
+    "fidelity": "`scripts/degrade_music.py` encodes it",
+    "perceptual": "`scripts/augment_music.py` mixes and encodes it",
+}
 DATA = """| source | licence | what |
 |---|---|---|
 | LMMS demo projects, as they are and with other presets; drums of hydrogen-drumkits | Artistic-2.0, CC-BY-SA-4.0, \
@@ -32,6 +36,16 @@ soundfonts MIT | MIDI |
 Zlib, GPL-2+, GPL-3+ | tracker modules |
 | hydrogen-data demo songs | GPL-2+ | acoustic drum kit |
 | Sonic Pi loops | CC0-1.0 | loops |"""
+MORE_DATA = """
+| MMA accompaniments in every style of its library, on all soundfonts | GPL-2+ | MIDI |
+| freedink-data, planetblupi-music-midi, songwrite, pinball-table-hurd-data, kobodeluxe-data, liquidwar-data, crimson, \
+pangzero | Zlib, GPL-3+, GPL-2+, FAL | MIDI |
+| GeneralUser (minuet-data), A320U (denemo-data), TimGM6mb, OPL-3_FM_128M | GPL-2 and later, CC-BY-SA-4.0 | \
+soundfonts, beside the two above |
+| pingus-data, freedroid-data, flobopuyo, pachi-data, madbomber-data, rockdodger, open-invaders-data, gemdropx, \
+vodovod, penguin-command, njam-data, bb, tuxtype-data, tuxmath-data, solarwolf, dodgindiamond2, bugsquish, vor, \
+vectoroids, tomatoes-data, pathogen, monsterz-data, gweled, gltron, fb-music-high, cuyo-data, criticalmass-data, \
+black-box, ballz-data, sdlbasic | GPL-2+ and GPL-3+, LGPL-2.1, Zlib, BSD, CC0-1.0, public domain | tracker modules |"""
 
 
 def write_card(folder: Path) -> None:
@@ -68,13 +82,13 @@ SI-SDR won per song, in dB:
 {training["steps"]} steps in {training["minutes"]:g} minutes on {training["machine"]}; {training["songs"]} songs.
 {training["note"]}
 
-`scripts/render_music.py` renders the music, `scripts/degrade_music.py` encodes it, `scripts/train_released.py` trains,
+`scripts/render_music.py` renders the music, {ENCODED_BY[name]}, `scripts/train_released.py` trains,
 `scripts/release.py` measures and wrote this card; `make reproduce-model` runs them all. The seed fixes the clips that
 are drawn, not the result to the bit: training ends by the clock.
 
 ## Data
 
-{DATA}
+{DATA}{MORE_DATA if name == "perceptual" else ""}
 
 None of it is a recording of a band or a voice. No audio is part of this repository; the weights are under its licence.
 

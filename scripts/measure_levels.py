@@ -38,7 +38,7 @@ def load(path: Path) -> SpectralLevel:
 def answers(model: SpectralLevel, wav: Tensor) -> tuple[Tensor, Tensor]:
     """[1, 2, T] to log10 power of bands [1, 2, K, N] and of bins [1, 2, F - 1, N]."""
     spectrum = model.stft.analyse(wav)
-    return model.bands(spectrum), model(spectrum, spectrum)
+    return model.bands(wav), model(wav, spectrum, spectrum)
 
 
 def clips(song: Path, bitrate: int, seconds: float) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from upscale.metrics.spectral import POWER_FLOOR, spectrum_blocks
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, SpectralGain
 from upscale.models.guard import Guard
 from upscale.models.spectral_fill import flat_noise
-from upscale.models.spectral_level import DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
+from upscale.models.spectral_level import BRIEF_BANDS, DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
 from upscale.models.stft import TightStft, mid_side
 
 TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
@@ -146,14 +146,34 @@ def test_a_level_that_is_the_same_everywhere_is_what_bands_and_bins_say() -> Non
     wav = noise(1, 2, 20_000)
     spectrum = network.stft.analyse(wav)
     level = network.relative(spectrum)[1]
-    for answer, rows in ((network.bands(spectrum), 16), (network(spectrum, spectrum), 1024)):
+    for answer, rows in ((network.bands(wav), 16), (network(wav, spectrum, spectrum), 1024)):
         assert answer.shape[1:3] == (2, rows)
         assert torch.allclose(answer, (level - 2).expand_as(answer), atol=1e-4)
     with torch.no_grad():
         network.band_bias[32:] = -50.0  # believe what is given
     given = network.log_power(spectrum)
-    assert torch.allclose(network(spectrum, spectrum), given, atol=1e-4)
-    assert torch.allclose(network.bands(spectrum), given.unflatten(2, (16, 64)).mean(dim=3), atol=1e-4)
+    assert torch.allclose(network(wav, spectrum, spectrum), given, atol=1e-4)
+    assert torch.allclose(network.bands(wav), given.unflatten(2, (16, 64)).mean(dim=3), atol=1e-4)
+
+
+@pytest.mark.parametrize("frame", [0, 1, 17, 40])
+def test_an_attack_is_found_in_its_frame_and_quarter(frame: int) -> None:
+    network = SpectralLevel(width=8, num_blocks=1, num_bands=16, frame_width=8)
+    stft = network.stft
+    wav = torch.zeros(1, 2, 20_321)
+    centre = frame * stft.hop - stft.lead
+    for quarter, sample in enumerate(range(centre - 2 * network.brief_hop, centre + 2 * network.brief_hop, 128)):
+        if not 0 <= sample < wav.shape[-1]:
+            continue
+        click = wav.clone()
+        click[..., sample] = 1
+        level = network.relative(stft.analyse(click))[1]
+        features = network.brief_features(click, torch.zeros_like(level)).unflatten(1, (BRIEF_BANDS, 4))[0]
+        assert all(
+            divmod(int(band.T.flatten().argmax()), 4) == (frame, quarter) for band in features
+        )  # in every band alike
+        expected = 0.5 * np.log10(float((1 / network.brief_window.sum()) ** 2) / 2 * 4 + POWER_FLOOR) + 1
+        assert features[:, quarter, frame].mean() == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_frame_network_looks_as_far_as_its_context_counts() -> None:

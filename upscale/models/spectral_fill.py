@@ -101,11 +101,11 @@ class SpectralFill(nn.Module):
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, self.filter.restore(wav, bitrate)))
-        return self.with_levels(filtered, self.amplitude(degraded, filtered, bitrate), num_samples=wav.shape[-1])
+        return self.with_levels(filtered, self.amplitude(wav, degraded, filtered, bitrate), num_samples=wav.shape[-1])
 
-    def amplitude(self, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
+    def amplitude(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
         """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence."""
-        log_power = self.level(degraded, filtered, bitrate)
+        log_power = self.level(wav, degraded, filtered, bitrate)
         centre = log_power.mean(dim=1, keepdim=True)
         log_power = centre + self.stereo_width(degraded) * (log_power - centre)
         power = (10**log_power - POWER_FLOOR).clamp(min=1e-14)

@@ -4,8 +4,8 @@ It predicts the mean of the log power that the clean sound may have had, bin by 
 log-spectral distance is published (Hann 2048, hop 512, scaled to a full-scale sine, with a floor of 1e-10), so squared
 error in that distance is what it minimises. Two parts answer:
 
-- the frame network sees each frame in coarse bands, its low bins one by one, with a second of context, and says how
-  loud each band was: it knows an instrument by what is left of it;
+- the frame network sees each frame in coarse bands, its low bins one by one, and what goes on within it, with a second
+  of context, and says how loud each band was: it knows an instrument by what is left of it;
 - the trunk sees single bins and says, per bin and frame, whether to believe what the decoder gave or that level.
 
 The floor is of the publication, not of hearing: what lies under it is let be.
@@ -26,6 +26,7 @@ Spectrum = tuple[Tensor, Tensor]
 DILATIONS = (1, 2, 4, 1, 2, 4)  # of the frame network, in frames
 KERNEL, DROPOUT = 7, 0.1
 LOW_BINS = (128, 384)  # bins that the frame network sees one by one, then two by two: where the pitch is
+BRIEF_WINDOW, BRIEF_BANDS = 256, 32  # spectra in which an attack is as short as it was
 
 
 class FrameBlock(nn.Module):
@@ -66,10 +67,12 @@ class DeepFrameNetwork(nn.Module):
 
 
 class SpectralLevel(nn.Module):
-    """Spectra of the degraded wav and of what a filter made of it to log10 power [B, 2, F - 1, N], left and right.
+    """The degraded wav [B, 2, T], its spectrum and that of what a filter made of it to log10 power [B, 2, F - 1, N].
 
-    A spectrum is what `stft.analyse` gives for [B, 2, T]: real and imaginary part, [B, 2, F, N] each.
+    A spectrum is what `stft.analyse` gives for a wav: real and imaginary part, [B, 2, F, N] each.
     """
+
+    brief_window: Tensor
 
     def __init__(
         self,
@@ -91,8 +94,12 @@ class SpectralLevel(nn.Module):
         self.low_bins = [min(edge, self.num_bins) for edge in LOW_BINS]
         num_low = self.low_bins[0] + (self.low_bins[1] - self.low_bins[0]) // 2
 
+        self.register_buffer("brief_window", torch.hann_window(BRIEF_WINDOW), persistent=False)
+        self.brief_hop = self.stft.hop // 4
+
+        num_inputs = 8 * num_bands + num_low + 4 * BRIEF_BANDS + 3
         num_outputs = num_blocks * width + 4 * num_bands
-        self.frame_network = DeepFrameNetwork(8 * num_bands + num_low + 3, frame_width, num_outputs)
+        self.frame_network = DeepFrameNetwork(num_inputs, frame_width, num_outputs)
         self.head = nn.Conv2d(4 * fold, width, kernel_size=1)
         self.position = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
         self.blocks = nn.ModuleList([TrunkBlock(width, 1 + block % 2, 1) for block in range(num_blocks)])
@@ -102,9 +109,9 @@ class SpectralLevel(nn.Module):
         falling, rising = torch.linspace(-1, -3, num_bands), torch.linspace(-2, 1, num_bands)
         self.band_bias = nn.Parameter(torch.cat([falling, falling, rising, rising]))
 
-    def forward(self, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None = None) -> Tensor:
+    def forward(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None = None) -> Tensor:
         relative, level = self.relative(degraded)
-        offsets, bands = self.frames(relative, level, bitrate)
+        offsets, bands = self.frames(wav, relative, level, bitrate)
         bands = F.interpolate(bands, size=(self.num_bins, bands.shape[-1]), mode="bilinear", align_corners=False)
         hidden = self.head(fold_bins(relative * 0.5 + 1, self.fold))
         hidden = hidden + self.position.to(hidden)  # under autocast, the sum would be float32 and all that follows slow
@@ -112,11 +119,11 @@ class SpectralLevel(nn.Module):
             hidden = block(hidden, offset[:, :, None])
         return blend(self.log_power(filtered), bands + unfold_bins(self.tail(hidden), self.fold), level)
 
-    def bands(self, degraded: Spectrum, bitrate: Tensor | None = None) -> Tensor:
+    def bands(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """What the frame network alone says: the mean of each band's log10 power, [B, 2, K, N]."""
-        relative, level = self.relative(degraded)
+        relative, level = self.relative(self.stft.analyse(wav))
         given = self.band_mean(relative[:, :2] + level)
-        return blend(given, self.frames(relative, level, bitrate)[1], level)
+        return blend(given, self.frames(wav, relative, level, bitrate)[1], level)
 
     def relative(self, degraded: Spectrum) -> tuple[Tensor, Tensor]:
         """Log10 power of left, right, mid and side [B, 4, F - 1, N] above the level around a frame [B, 1, 1, N]."""
@@ -125,9 +132,10 @@ class SpectralLevel(nn.Module):
         level = torch.log10(level)[:, :, None]
         return log_power - level, level
 
-    def frames(self, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
+    def frames(self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
         """The frame network's offsets for the trunk [B, blocks * width, N] and its answer per band [B, 4, K, N]."""
-        frames = self.frame_network(self.frame_features(relative, level, bitrate))
+        features = [self.frame_features(relative, level, bitrate), self.brief_features(wav, level)]
+        frames = self.frame_network(torch.cat(features, dim=1))
         offsets, bands = frames[:, : -4 * self.num_bands], frames[:, -4 * self.num_bands :]
         return offsets, (bands + self.band_bias[:, None]).unflatten(1, (4, self.num_bands))
 
@@ -152,6 +160,26 @@ class SpectralLevel(nn.Module):
         features = [now, *low, slow, 2 + level[:, :, 0]]
         features = [feature * 0.5 + 1 for feature in features]
         return torch.cat([uneven, bitrate_features(now, bitrate), *features], dim=1)
+
+    def brief_features(self, wav: Tensor, level: Tensor) -> Tensor:
+        """Log power of mid in wide bands, four times a frame: [B, 4 * bands, N]."""
+        num_frames = level.shape[-1]
+        # Four brief frames to each frame, the third of them at its centre.
+        before = self.stft.lead + 2 * self.brief_hop
+        after = num_frames * self.stft.hop - before - wav.shape[-1]
+        spectrum = torch.stft(
+            F.pad(mid_side(wav)[:, 0], (before, after)),
+            n_fft=BRIEF_WINDOW,
+            hop_length=self.brief_hop,
+            window=self.brief_window,
+            pad_mode="constant",
+            return_complex=True,
+        )[:, :-1, :-1]
+        power = (spectrum.real**2 + spectrum.imag**2) * float(1 / self.brief_window.sum() ** 2)
+        bands = torch.log10(F.avg_pool2d(power[:, None], (BRIEF_WINDOW // 2 // BRIEF_BANDS, 1))[:, 0] + POWER_FLOOR)
+        return (bands.unflatten(-1, (num_frames, 4)) - level[:, 0, :, :, None]).permute(0, 1, 3, 2).flatten(
+            1, 2
+        ) * 0.5 + 1
 
 
 def blend(given: Tensor, answer: Tensor, level: Tensor) -> Tensor:
