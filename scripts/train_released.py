@@ -85,13 +85,14 @@ class Clips:
         self.scan()
 
     def scan(self) -> None:
-        found: dict[str, dict[str, np.ndarray]] = {}
+        found: dict[str, dict[str, Path]] = {}
         for path in sorted(path for folder in self.folders for path in folder.glob("*.npy")):
             song, variant = path.stem.rsplit("@", 1)
             if variant == "clean" or not variant.isdigit() or int(variant) in self.weights:
-                found.setdefault(f"{path.parent.name}/{song}", {})[variant] = np.load(path, mmap_mode="r")
+                found.setdefault(f"{path.parent.name}/{song}", {})[variant] = path
         found = {name: song for name, song in found.items() if len(song) > 1 and "clean" in song}
-        self.songs = {name: song for name, song in found.items() if len(song["clean"]) > self.length}
+        shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
+        self.songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
         self.scanned = time.monotonic()
         self.kinds: dict[str, list[str]] = {}
         for name in sorted(self.songs):
@@ -107,9 +108,11 @@ class Clips:
             variants = sorted(set(song) - {"clean"})
             weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
             variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
-            start = rng.integers(0, len(song["clean"]) - self.length)
-            clean = song["clean"][start : start + self.length].T.astype(np.float32) / 32768
-            degraded = song[variant][start : start + self.length].T.astype(np.float32) / 16384
+            # Opened for each clip: thousands of songs are more than a process may hold open.
+            stored, coded = (np.load(song[name], mmap_mode="r") for name in ("clean", variant))
+            start = rng.integers(0, len(stored) - self.length)
+            clean = stored[start : start + self.length].T.astype(np.float32) / 32768
+            degraded = coded[start : start + self.length].T.astype(np.float32) / 16384
             if np.mean(clean**2) > 1e-7:
                 break
         if rng.random() < 0.5:
