@@ -27,8 +27,8 @@ SECONDS, WARM_UP_SECONDS = 8, 0.5  # what is kept, and how much is encoded befor
 # How often each kind of music is drawn, by what its songs' names begin with; all others together: OTHER_KINDS.
 KINDS = {"midi": 0.4, "lmms": 0.28, "mod": 0.22}
 OTHER_KINDS = 0.1
-NUM_SONGS = (0.5, 0.35, 0.15)  # one, two, three at a time
-AS_IT_IS, OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.3, 0.6, 0.7, 0.4, 0.4, 0.06
+NUM_SONGS = (0.75, 0.2, 0.05)  # one, two, three at a time
+AS_IT_IS, OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.4, 0.6, 0.7, 0.4, 0.4, 0.06
 BITRATES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
 BITRATES |= {"l48": 0.2, "l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr112": 0.2, "v5": 0.3, "v2": 0.2}
 
@@ -129,12 +129,13 @@ def main() -> None:
     parser.add_argument("--music", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first piece")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     write = partial(write_piece, folders=arguments.music, out=arguments.out)
     with Pool(arguments.workers) as pool:
-        for _ in pool.imap_unordered(write, range(arguments.count)):
+        for _ in pool.imap_unordered(write, range(arguments.first, arguments.first + arguments.count)):
             pass
 
 

@@ -28,7 +28,7 @@ EXCERPT_SECONDS = 20
 EXCERPTS_PER_SONG = 3
 MODULE_SUFFIXES = {".xm", ".it", ".s3m", ".mod"}
 SMALLEST_MODULE = 10_000  # bytes; jingles, and other files that end in .mod
-DARKEST_DB = -20  # 16-20 kHz against 8-12 kHz; many .mod files roll off before that
+DARKEST_DB = -45  # 16-20 kHz against 8-12 kHz; what is darker has nothing to restore
 SOUNDFONTS = {  # how often an arrangement is played on each
     "MuseScore_General_Full.sf2": 0.3,
     "FluidR3_GM.sf2": 0.25,

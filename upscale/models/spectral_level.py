@@ -95,7 +95,7 @@ class SpectralLevel(nn.Module):
         num_low = self.low_bins[0] + (self.low_bins[1] - self.low_bins[0]) // 2
 
         self.register_buffer("brief_window", torch.hann_window(BRIEF_WINDOW), persistent=False)
-        self.brief_hop = self.stft.hop // 4
+        self.brief_hop, self.brief_scale = self.stft.hop // 4, float(1 / self.brief_window.sum() ** 2)
 
         num_inputs = 8 * num_bands + num_low + 4 * BRIEF_BANDS + 3
         num_outputs = num_blocks * width + 4 * num_bands
@@ -175,7 +175,7 @@ class SpectralLevel(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )[:, :-1, :-1]
-        power = (spectrum.real**2 + spectrum.imag**2) * float(1 / self.brief_window.sum() ** 2)
+        power = (spectrum.real**2 + spectrum.imag**2) * self.brief_scale
         bands = torch.log10(F.avg_pool2d(power[:, None], (BRIEF_WINDOW // 2 // BRIEF_BANDS, 1))[:, 0] + POWER_FLOOR)
         return (bands.unflatten(-1, (num_frames, 4)) - level[:, 0, :, :, None]).permute(0, 1, 3, 2).flatten(
             1, 2
