@@ -41,12 +41,12 @@ if [ -n "${MUSIC:-}" ]; then
     ALL_MUSIC="$ALL_MUSIC $MUSIC"
 fi
 "$PYTHON" scripts/augment_music.py --music $ALL_MUSIC --out "$WORK/cache/pool" --workers 2 ${QUICK:+--count 50}
-SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | wc -l)
+SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__.*//" | sort -u | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:64:1e-3 levels:140:1e-3 \
-    perceptual:15:5e-4; do
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:90:1e-3 levels:75:1e-3 \
+    perceptual:8:3e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
