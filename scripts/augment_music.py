@@ -2,11 +2,11 @@
 
     python scripts/augment_music.py --music FOLDER [FOLDER ...] --out FOLDER --count 8000 [--workers 2]
 
-Each is eight seconds of one to three songs of `--music` (FLAC, 44.1 kHz) on top of each other, most of them faster or
-slower, equalised, narrower or wider, in a room; some driven into a limiter, some mono; encoded by LAME at one bitrate.
-All is drawn from the piece's number. OUT/mix_NUMBER@clean.npy and @BITRATE.npy are as `scripts/degrade_music.py` writes
-them. A piece that exists is kept. A network that hears whole songs again and again learns those songs by heart; of
-these, no instrument sounds the same twice.
+Each is eight seconds of `--music` (FLAC, 44.1 kHz): of one song as it is, or of one to three on top of each other, at
+other speeds, equalised, narrower or wider, in a room; some driven into a limiter, some mono; encoded by LAME at one
+bitrate. All is drawn from the piece's number and the songs at hand. OUT/mix_NUMBER@clean.npy and @BITRATE.npy are as
+`scripts/degrade_music.py` writes them. A piece that exists is kept. A network that hears whole songs again and again
+learns those songs by heart.
 """
 
 import argparse
@@ -106,13 +106,13 @@ def mixed(kinds: dict[str, list[Path]], length: int, rng: Generator) -> np.ndarr
     return wav * 10 ** (-rng.uniform(0.1, 8) / 20)
 
 
-def write_piece(number: int, folders: list[Path], out: Path) -> None:
+def write_piece(number: int, kinds: dict[str, list[Path]], out: Path) -> None:
     clean = out / f"mix_{number:06d}@clean.npy"
     if clean.exists():
         return
     rng = np.random.default_rng(derive_seed("augment", number))
     warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
-    wav = mixed(by_kind(folders), warm_up + SECONDS * SAMPLE_RATE, rng).astype(np.float32)
+    wav = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, rng).astype(np.float32)
     shares = np.array(list(BITRATES.values()))
     variant = list(BITRATES)[rng.choice(len(shares), p=shares / shares.sum())]
     try:
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write = partial(write_piece, folders=arguments.music, out=arguments.out)
+    write = partial(write_piece, kinds=by_kind(arguments.music), out=arguments.out)
     with Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(write, range(arguments.first, arguments.first + arguments.count)):
             pass

@@ -119,7 +119,7 @@ def test_a_piece_of_the_pool_replays_and_its_mp3_lies_on_it(
     for folder in ("once", "again"):
         (tmp_path / folder).mkdir()
         for number in range(3):
-            script.write_piece(number, folders=[songs], out=tmp_path / folder)
+            script.write_piece(number, kinds=script.by_kind([songs]), out=tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "once").iterdir())
     assert len(names) == 6
     pieces = {name: np.load(tmp_path / "once" / name) for name in names}

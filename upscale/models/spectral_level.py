@@ -177,9 +177,8 @@ class SpectralLevel(nn.Module):
         )[:, :-1, :-1]
         power = (spectrum.real**2 + spectrum.imag**2) * self.brief_scale
         bands = torch.log10(F.avg_pool2d(power[:, None], (BRIEF_WINDOW // 2 // BRIEF_BANDS, 1))[:, 0] + POWER_FLOOR)
-        return (bands.unflatten(-1, (num_frames, 4)) - level[:, 0, :, :, None]).permute(0, 1, 3, 2).flatten(
-            1, 2
-        ) * 0.5 + 1
+        quarters = bands.unflatten(-1, (num_frames, 4)) - level[:, 0, :, :, None]
+        return quarters.transpose(2, 3).flatten(1, 2) * 0.5 + 1
 
 
 def blend(given: Tensor, answer: Tensor, level: Tensor) -> Tensor:
