@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from degrade_music import roundtrip, store
+from kinds import by_kind, draw
 from numpy.random import Generator
 from scipy.signal import fftconvolve, resample_poly
 
@@ -24,27 +25,14 @@ from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44_100
 SECONDS, WARM_UP_SECONDS = 8, 0.5  # what is kept, and how much is encoded before it
-# How often each kind of music is drawn, by what its songs' names begin with; all others together: OTHER_KINDS.
-KINDS = {"midi": 0.4, "lmms": 0.28, "mod": 0.22}
-OTHER_KINDS = 0.1
 NUM_SONGS = (0.75, 0.2, 0.05)  # one, two, three at a time
 AS_IT_IS, OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.4, 0.6, 0.7, 0.4, 0.4, 0.06
 BITRATES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
 BITRATES |= {"l48": 0.2, "l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr112": 0.2, "v5": 0.3, "v2": 0.2}
 
 
-def draw_song(kinds: dict[str, list[Path]], rng: Generator) -> Path:
-    shares = np.array([KINDS.get(kind, OTHER_KINDS) for kind in kinds])
-    songs = list(kinds.values())[rng.choice(len(shares), p=shares / shares.sum())]
-    return songs[rng.integers(len(songs))]
-
-
-def by_kind(folders: list[Path]) -> dict[str, list[Path]]:
-    kinds: dict[str, list[Path]] = {}
-    for song in sorted(song for folder in folders for song in folder.glob("*.flac")):
-        kind = song.stem.split("_")[0]
-        kinds.setdefault(kind if kind in KINDS else "other", []).append(song)
-    return kinds
+def songs_in(folders: list[Path]) -> dict[str, list[Path]]:
+    return by_kind((song.stem, song) for folder in folders for song in folder.glob("*.flac"))
 
 
 def excerpt(song: Path, length: int, rng: Generator) -> np.ndarray:
@@ -93,10 +81,10 @@ def room(wav: np.ndarray, rng: Generator) -> np.ndarray:
 def mixed(kinds: dict[str, list[Path]], length: int, rng: Generator) -> np.ndarray:
     """One piece: float32 [length, 2], within full scale."""
     if rng.random() < AS_IT_IS:
-        return excerpt(draw_song(kinds, rng), length, rng)
+        return excerpt(draw(kinds, rng), length, rng)
     wav = np.zeros((length, 2), np.float32)
     for _ in range(1 + rng.choice(len(NUM_SONGS), p=NUM_SONGS)):
-        wav += shaped(draw_song(kinds, rng), length, rng) * 10 ** (-rng.uniform(0, 9) / 20)
+        wav += shaped(draw(kinds, rng), length, rng) * 10 ** (-rng.uniform(0, 9) / 20)
     wav /= np.abs(wav).max() + 1e-9
     if rng.random() < LIMITED:  # loudness war
         drive = rng.uniform(1.5, 4)
@@ -133,7 +121,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write = partial(write_piece, kinds=by_kind(arguments.music), out=arguments.out)
+    write = partial(write_piece, kinds=songs_in(arguments.music), out=arguments.out)
     with Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(write, range(arguments.first, arguments.first + arguments.count)):
             pass

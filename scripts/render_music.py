@@ -1,11 +1,12 @@
 """Render free MIDI files and tracker modules to FLAC, for the training of the released models.
 
-    python scripts/render_music.py --unpacked FOLDER --out FOLDER [--arrangements 2]
+    python scripts/render_music.py --unpacked FOLDER --out FOLDER [--arrangements 3] [--workers 2]
 
 `--unpacked` holds Debian packages taken apart with `dpkg -x` (listed in `scripts/reproduce_model.sh`): MIDI files,
 soundfonts (the plain musescore package is Ogg inside, so the lossless one), tracker modules. `--arrangements`: how
-often each MIDI file is rendered with other instruments (`scripts/arrange_midi.py`) and a soundfont that is drawn. Needs
-the programs `fluidsynth` and `openmpt123`, and the package `mido`. A file that exists is kept.
+often each MIDI file is rendered with other instruments (`scripts/arrange_midi.py`) and a soundfont that is drawn, from
+the second time on one of those that `scripts/vary_soundfont.py` made. Needs the programs `fluidsynth` and `openmpt123`,
+and the package `mido`. A file that exists is kept.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ EXCERPT_SECONDS = 20
 EXCERPTS_PER_SONG = 3
 MODULE_SUFFIXES = {".xm", ".it", ".s3m", ".mod"}
 SMALLEST_MODULE = 10_000  # bytes; jingles, and other files that end in .mod
+DRY = 0.5  # how often other instruments play without reverberation and chorus, as trackers do
 DARKEST_DB = -45  # 16-20 kHz against 8-12 kHz; what is darker has nothing to restore
 SOUNDFONTS = {  # how often an arrangement is played on each
     "MuseScore_General_Full.sf2": 0.3,
@@ -88,28 +91,48 @@ def brightness_db(wav: np.ndarray) -> float:
     return float(10 * np.log10((high + 1e-20) / (low + 1e-20)))
 
 
-def render_songs(unpacked: Path, out: Path, arrangements: int) -> None:
+def render_songs(unpacked: Path, out: Path, arrangements: int, workers: int) -> None:
     """Every module, and every MIDI file as it is and in other arrangements: OUT/NAME__0.flac, ..."""
-    for module in modules(unpacked):
-        render_module(module, out)
     fonts = [next(unpacked.rglob(name)) for name in SOUNDFONTS]
-    shares = list(SOUNDFONTS.values())
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        songs = list(midi_files(unpacked, scratch))
+    varied = sorted(unpacked.rglob("varied_*.sf2"))
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as pool:
+        songs = list(midi_files(unpacked, Path(name)))
+        jobs = [pool.submit(render_module, module, out) for module in modules(unpacked)]
         for index, (song, midi) in enumerate(songs):
-            render_midi(midi, fonts[index % 2], out, f"midi_{song}")
+            jobs.append(pool.submit(render_midi, midi, fonts[index % 2], out, f"midi_{song}"))
         for number in range(arrangements):
             for song, midi in songs:
-                arranged = scratch / "arranged.mid"
                 rng = np.random.default_rng(derive_seed("arrange", song, number))
-                try:
-                    arrange(midi, arranged, rng)
-                except (OSError, ValueError, EOFError, KeyError) as error:
-                    print(f"not arranged: {song}: {error}", flush=True)
-                    continue
-                font = fonts[rng.choice(len(fonts), p=shares)]
-                render_midi(arranged, font, out, f"midi_{song}_arranged{number}")
+                jobs.append(
+                    pool.submit(
+                        render_arrangement,
+                        midi,
+                        rng,
+                        out,
+                        f"midi_{song}_arranged{number}",
+                        fonts,
+                        varied if number else [],
+                    )
+                )
+        for job in jobs:
+            job.result()
+
+
+def render_arrangement(
+    midi: Path, rng: np.random.Generator, out: Path, song: str, fonts: list[Path], varied: list[Path]
+) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        arranged = Path(scratch) / "arranged.mid"
+        try:
+            arrange(midi, arranged, rng)
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            print(f"not arranged: {song}: {error}", flush=True)
+            return
+        font = (
+            varied[rng.integers(len(varied))] if varied else fonts[rng.choice(len(fonts), p=list(SOUNDFONTS.values()))]
+        )
+        dry = ["-R", "no", "-C", "no"] if varied and rng.random() < DRY else []
+        render_midi(arranged, font, out, song, dry)
 
 
 def modules(unpacked: Path) -> Iterator[Path]:
@@ -122,11 +145,11 @@ def modules(unpacked: Path) -> Iterator[Path]:
             yield path
 
 
-def render_midi(midi: Path, font: Path, out: Path, song: str) -> None:
+def render_midi(midi: Path, font: Path, out: Path, song: str, options: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rendered = Path(scratch) / "rendered.wav"
-        options = ["-ni", "-q", "-r", str(SAMPLE_RATE), "-g", "0.4", "-T", "wav", "-O", "s16"]
-        write_song(out, song, ["fluidsynth", *options, "-F", str(rendered), str(font), str(midi)], rendered)
+        command = ["fluidsynth", "-ni", "-q", "-r", str(SAMPLE_RATE), "-g", "0.4", "-T", "wav", "-O", "s16", *options]
+        write_song(out, song, [*command, "-F", str(rendered), str(font), str(midi)], rendered)
 
 
 def render_module(module: Path, out: Path) -> None:
@@ -156,10 +179,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unpacked", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arrangements", type=int, default=2)
+    parser.add_argument("--arrangements", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    render_songs(arguments.unpacked, arguments.out, arguments.arrangements)
+    render_songs(arguments.unpacked, arguments.out, arguments.arrangements, arguments.workers)
 
 
 if __name__ == "__main__":

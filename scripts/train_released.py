@@ -31,12 +31,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from kinds import by_kind, draw
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from upscale.losses import NeurogramSimilarity, gammatone_weights
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
-from upscale.models.spectral_level import SpectralLevel
+from upscale.models.spectral_level import FrameBlock, SpectralLevel
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
@@ -49,9 +50,6 @@ FIDELITY_WEIGHTS |= {160: 0.7, 192: 0.2, 256: 0.05}
 PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 1, 56: 1, 64: 4, 80: 1.5, 96: 4, 112: 0.8, 128: 0.8, 160: 0.3}
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
-# How often each kind of music is drawn, by what its songs' names begin with; within a kind every song alike.
-KINDS = {"midi": 0.4, "lmms": 0.25, "mod": 0.2}
-OTHER_KINDS = 0.15  # all that is not named above, together
 RESCAN_SECONDS = 240  # songs that are still being rendered join as they come
 
 
@@ -94,17 +92,12 @@ class Clips:
         shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
         self.songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
         self.scanned = time.monotonic()
-        self.kinds: dict[str, list[str]] = {}
-        for name in sorted(self.songs):
-            kind = name.split("/")[-1].split("_")[0]
-            self.kinds.setdefault(kind if kind in KINDS else "other", []).append(name)
+        self.kinds = by_kind((name.split("/")[-1], song) for name, song in self.songs.items())
 
     def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
         rng = self.rng
         while True:
-            shares = np.array([KINDS.get(kind, OTHER_KINDS) for kind in self.kinds])
-            names = list(self.kinds.values())[rng.choice(len(shares), p=shares / shares.sum())]
-            song = self.songs[names[rng.integers(len(names))]]
+            song = draw(self.kinds, rng)
             variants = sorted(set(song) - {"clean"})
             weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
             variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
@@ -187,6 +180,45 @@ def frame_distance(log_power: Tensor, other: Tensor, dim: int = 1) -> Tensor:
     return (log_power - other).square().mean(dim=dim).add(1e-8).sqrt()
 
 
+class MatrixOptimizer:
+    """Muon (Jordan et al., 2024) for the matrices of frame blocks, as large a step as AdamW has; AdamW for the rest."""
+
+    def __init__(self, model: nn.Module) -> None:
+        # Convolutions over one frame: [outputs, inputs, 1], of which Muon sees a view without the last dimension.
+        blocks = [block for block in model.modules() if isinstance(block, FrameBlock)]
+        both = [convolution.weight for block in blocks for convolution in (block.up, block.down)]
+        self.convolutions = [weight for weight in both if weight.requires_grad]
+        known = {id(weight) for weight in both}
+        rest = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in known]
+        self.matrices = [convolution.detach()[..., 0] for convolution in self.convolutions]
+        self.parts = {"rest": torch.optim.AdamW(rest, weight_decay=0.01, betas=(0.9, 0.98))}
+        if self.matrices:
+            self.parts["matrices"] = torch.optim.Muon(self.matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+
+    def set_rate(self, rate: float) -> None:
+        for part in self.parts.values():
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def zero_grad(self) -> None:
+        for convolution in self.convolutions:
+            convolution.grad = None
+        self.parts["rest"].zero_grad()
+
+    def step(self) -> None:
+        for convolution, matrix in zip(self.convolutions, self.matrices, strict=True):
+            matrix.grad = None if convolution.grad is None else convolution.grad[..., 0]
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+
+
 def train(
     model: nn.Module,
     restore: Callable[[Tensor, Tensor], Tensor],
@@ -199,10 +231,10 @@ def train(
     batch_size: int = 4,
     seed: int = 0,
 ) -> None:
-    """AdamW with a rate that falls linearly over `minutes` of wall time; moving average of the weights as `ema`."""
+    """A rate that falls linearly over `minutes` of wall time; moving average of the weights as `ema`."""
     average = copy.deepcopy(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = MatrixOptimizer(model)
     state: dict[str, Any] = {"step": 0, "seconds": 0.0}
     if out.exists():
         state = torch.load(out, weights_only=True)
@@ -222,8 +254,7 @@ def train(
             saved, values = time.monotonic(), []
         if progress >= 1:
             return
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / 50) * (1 - progress)
+        optimizer.set_rate(learning_rate * min(1, (step + 1) / 50) * (1 - progress))
         batch = clips.batch(batch_size)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             restored = restore(batch.degraded, batch.bitrate)

@@ -8,6 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+from upscale.models.spectral_level import FrameBlock
 
 mido = pytest.importorskip("mido")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -119,7 +122,7 @@ def test_a_piece_of_the_pool_replays_and_its_mp3_lies_on_it(
     for folder in ("once", "again"):
         (tmp_path / folder).mkdir()
         for number in range(3):
-            script.write_piece(number, kinds=script.by_kind([songs]), out=tmp_path / folder)
+            script.write_piece(number, kinds=script.songs_in([songs]), out=tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "once").iterdir())
     assert len(names) == 6
     pieces = {name: np.load(tmp_path / "once" / name) for name in names}
@@ -138,7 +141,7 @@ def test_a_piece_of_the_pool_replays_and_its_mp3_lies_on_it(
 
 def test_no_piece_overshoots_whatever_is_drawn(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("augment_music", monkeypatch)
-    kinds = script.by_kind([songs])
+    kinds = script.songs_in([songs])
     assert sorted(kinds) == ["lmms", "midi", "mod", "other"]
     pieces = [script.mixed(kinds, 44_100, np.random.default_rng(seed)) for seed in range(30)]
     assert all(np.isfinite(piece).all() and 0.01 < np.abs(piece).max() <= 1 for piece in pieces)
@@ -154,3 +157,79 @@ def test_an_equaliser_gives_each_octave_its_gain_and_nothing_else(monkeypatch: p
     expected = np.interp(octaves, np.linspace(0, 8, 6), gains)
     louder = 20 * np.log10(equalised(wav, gains).std(axis=0) / wav.std(axis=0))
     assert louder == pytest.approx(expected, abs=0.02)
+
+
+def soundfont(samples: list[np.ndarray], header: np.dtype) -> bytes:
+    """The two chunks that matter of a soundfont, in the order of the specification."""
+    headers, wav = np.zeros(len(samples) + 1, header), np.zeros(0, "<i2")
+    for index, sample in enumerate(samples):
+        place = len(wav), len(wav) + len(sample)
+        headers[index] = (f"sample {index}", *place, place, 44_100, 60, 0, 0, 1)
+        wav = np.concatenate([wav, sample, np.zeros(46, "<i2")])
+    headers[-1]["name"] = "EOS"
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + len(content).to_bytes(4, "little") + content + b"\0" * (len(content) % 2)
+
+    bank = b"sfbk" + chunk(b"LIST", b"INFO" + chunk(b"INAM", b"odd"))
+    bank += chunk(b"LIST", b"sdta" + chunk(b"smpl", wav.tobytes()))
+    return chunk(b"RIFF", bank + chunk(b"LIST", b"pdta" + chunk(b"shdr", headers.tobytes())))
+
+
+def test_a_varied_soundfont_has_other_samples_at_the_same_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("vary_soundfont", monkeypatch)
+    rng = np.random.default_rng(0)
+    samples = [(3000 * rng.standard_normal(5000)).astype("<i2") for _ in range(20)]
+    font = soundfont(samples, script.HEADER)
+    other = script.varied(font, seed=0)
+    assert other == script.varied(font, seed=0) != script.varied(font, seed=1)
+    place = script.chunks(font)["smpl"]
+    assert font[: place.start] == other[: place.start] and font[place.stop :] == other[place.stop :]
+    before, after = (np.frombuffer(content[place], "<i2").reshape(20, -1) for content in (font, other))
+    assert not after[:, 5000:].any()  # the silence between samples
+    before, after = before.astype(float), after.astype(float)
+    assert np.median(after.std(axis=1) / before.std(axis=1)) == pytest.approx(1, abs=0.01)
+    treble = [np.abs(np.fft.rfft(wav[:, :5000]))[:, 2000:].mean(axis=1) for wav in (before, after)]
+    assert 3 <= (treble[1] < 0.3 * treble[0]).sum() <= 17  # some are darker, not all
+
+
+def test_muon_and_adam_share_the_weights_and_go_on_where_they_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("train_released", monkeypatch)
+
+    def trained(steps: list[int]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = FrameBlock(width=16, dilation=1)
+        wav, state = torch.randn(2, 16, 20), None
+        for count in steps:
+            optimizer = script.MatrixOptimizer(model)
+            if state is not None:
+                optimizer.load_state_dict(state)
+            optimizer.set_rate(1e-2)
+            for _ in range(count):
+                optimizer.zero_grad()
+                (model.eval()(wav) - 1).square().mean().backward()
+                optimizer.step()
+            state = optimizer.state_dict()
+        return [parameter.detach() for parameter in model.parameters()]
+
+    at_once, in_two, before = trained([4]), trained([2, 2]), trained([])
+    for once, halves, start in zip(at_once, in_two, before, strict=True):
+        assert torch.equal(once, halves)
+        assert not torch.equal(once, start)
+
+
+def test_a_matrix_steps_along_its_nearest_orthogonal_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("train_released", monkeypatch)
+    torch.manual_seed(0)
+    model = FrameBlock(width=16, dilation=1)
+    before = model.up.weight.detach().clone()
+    optimizer = script.MatrixOptimizer(model)
+    optimizer.set_rate(1e-2)
+    gradient = torch.randn(48, 16)
+    model.up.weight.grad = gradient[..., None].clone()
+    optimizer.step()
+    step = (model.up.weight.detach() - before * (1 - 1e-4))[..., 0]  # rate times decay of the weights
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    direction = -(left @ right)
+    assert (step * direction).sum() / (step.norm() * direction.norm()) > 0.97
+    assert step.square().mean().sqrt() == pytest.approx(0.2e-2, rel=0.2)  # what AdamW's steps come to
