@@ -2,9 +2,10 @@
 
     python scripts/measure_levels.py --checkpoint levels.pt [bands.pt ...] --music FOLDER [--bitrates 64 96]
 
-Two distances in log10 power for the middle `--seconds` of each song of `--music` (FLAC, encoded whole), not told the
-bitrate: of the means of bands (what the stage `bands` learns) and of single bins (the log-spectral distance, before the
-way back to sound adds to it). A checkpoint is one of `scripts/train_released.py`, or the `weights.safetensors` of a
+Three figures in log10 power for the middle `--seconds` of each song of `--music` (FLAC, encoded whole), not told the
+bitrate: the distance of the means of bands (what the stage `bands` learns) and of single bins (the log-spectral
+distance, before the way back to sound adds to it), and how much too bright the answer is, on average, above
+11 kHz. A checkpoint is one of `scripts/train_released.py`, or the `weights.safetensors` of a
 bundle. With several checkpoints the last column is the mean of what they say.
 """
 
@@ -21,6 +22,7 @@ from upscale.codec import CodecSpec, roundtrip
 from upscale.models.spectral_level import SpectralLevel
 
 SAMPLE_RATE = 44_100
+TREBLE_HZ = 11_000  # about where LAME cuts off at 64 kbit/s
 
 
 def load(path: Path) -> SpectralLevel:
@@ -39,6 +41,12 @@ def answers(model: SpectralLevel, wav: Tensor) -> tuple[Tensor, Tensor]:
     """[1, 2, T] to log10 power of bands [1, 2, K, N] and of bins [1, 2, F - 1, N]."""
     spectrum = model.stft.analyse(wav)
     return model.bands(wav), model(wav, spectrum, spectrum)
+
+
+def figures(answer: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> list[float]:
+    distances = [frame_distance(part, wanted, dim=2).mean() for part, wanted in zip(answer, target, strict=True)]
+    treble = (answer[1] - target[1])[:, :, round(TREBLE_HZ / SAMPLE_RATE * 2 * answer[1].shape[2]) :]
+    return [float(figure) for figure in (*distances, treble.mean())]
 
 
 def clips(song: Path, bitrate: int, seconds: float) -> tuple[Tensor, Tensor]:
@@ -61,7 +69,7 @@ def main() -> None:
     spectra = SpectralLevel()
     names = ["nothing done", *(path.stem for path in arguments.checkpoint)]
     names += ["their mean"] if len(models) > 1 else []
-    print("bands / bins".ljust(40), *(name.rjust(15) for name in names))
+    print("bands / bins / too bright".ljust(40), *(name.rjust(23) for name in names))
     for bitrate in arguments.bitrates:
         rows = []
         for song in sorted(song for folder in arguments.music for song in folder.glob("*.flac")):
@@ -70,21 +78,14 @@ def main() -> None:
             found = [(spectra.band_mean(given), given), *(answers(model, coded) for model in models)]
             if len(models) > 1:
                 found.append(tuple(torch.stack(parts).mean(dim=0) for parts in zip(*found[1:], strict=True)))
-            targets = (spectra.band_mean(bins), bins)
-            row = [
-                [
-                    float(frame_distance(part, target, dim=2).mean())
-                    for part, target in zip(answer, targets, strict=True)
-                ]
-                for answer in found
-            ]
-            rows.append(row)
-            show(f"{song.stem[-32:]} at {bitrate}", row)
+            rows.append([figures(answer, (spectra.band_mean(bins), bins)) for answer in found])
+            show(f"{song.stem[-32:]} at {bitrate}", rows[-1])
         show(f"mean at {bitrate}", np.mean(rows, axis=0).tolist())
 
 
 def show(name: str, row: list[list[float]]) -> None:
-    print(name.ljust(40), *(f"{bands:.3f} / {bins:.3f}".rjust(15) for bands, bins in row), flush=True)
+    figures = [f"{bands:.3f} / {bins:.3f} / {bright:+.2f}" for bands, bins, bright in row]
+    print(name.ljust(40), *(figure.rjust(23) for figure in figures), flush=True)
 
 
 if __name__ == "__main__":

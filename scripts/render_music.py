@@ -10,6 +10,7 @@ and the package `mido`. A file that exists is kept.
 """
 
 import argparse
+import os
 import shutil
 import struct
 import subprocess
@@ -31,7 +32,7 @@ EXCERPTS_PER_SONG = 3
 MODULE_SUFFIXES = {".xm", ".it", ".s3m", ".mod"}
 SMALLEST_MODULE = 10_000  # bytes; jingles, and other files that end in .mod
 DRY = 0.5  # how often other instruments play without reverberation and chorus, as trackers do
-DARKEST_DB = -45  # 16-20 kHz against 8-12 kHz; what is darker has nothing to restore
+DARKEST_DB = -70  # 16-20 kHz against 8-12 kHz; darker, and the rounding to 16 bits is all that is up there
 SOUNDFONTS = {  # how often an arrangement is played on each
     "MuseScore_General_Full.sf2": 0.3,
     "FluidR3_GM.sf2": 0.25,
@@ -171,7 +172,9 @@ def write_song(out: Path, song: str, command: list[str], rendered: Path) -> None
         print(f"left out {song}: {error}", flush=True)
         return
     for index, part in enumerate(excerpts(wav)):
-        soundfile.write(out / f"{song}__{index}.flac", part, SAMPLE_RATE, subtype="PCM_16")
+        whole = out / f"{song}__{index}.flac"
+        soundfile.write(whole.with_suffix(".part"), part, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        os.replace(whole.with_suffix(".part"), whole)
     print(song, flush=True)
 
 
