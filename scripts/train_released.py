@@ -35,7 +35,7 @@ from kinds import by_kind, draw
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from upscale.losses import NeurogramSimilarity, gammatone_weights
+from upscale.losses import VISQOL_SLOPES, NeurogramSimilarity, gammatone_weights
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
 from upscale.models.spectral_level import FrameBlock, SpectralLevel
 from upscale.seeds import derive_seed
@@ -53,7 +53,9 @@ NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96,
 RESCAN_SECONDS = 240  # songs that are still being rendered join as they come
 
 
-NEUROGRAM, UNLIKE_WEIGHT = NeurogramSimilarity(), 1.5
+HIGHEST_BAND_HZ = 24_000  # of what ViSQOL hears
+NEUROGRAM = NeurogramSimilarity(highest_hz=HIGHEST_BAND_HZ, band_slopes=VISQOL_SLOPES)
+UNLIKE_WEIGHT = 1.5  # 0.4 for each point of the opinion score
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,8 @@ def train_bands(model: SpectralLevel, clips: Clips, out: Path, options: dict[str
 
 def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
     """The level network without a filter, against the spectrum of the clean clip."""
-    weights = gammatone_weights(22_050, num_bands=32, num_bins=model.num_bins + 1)[:, :-1]
+    frequencies = torch.linspace(0, 22_050, model.num_bins + 1)[:-1]
+    weights = gammatone_weights(frequencies, num_bands=32, highest_hz=HIGHEST_BAND_HZ)
 
     def heard(log_power: Tensor) -> Tensor:
         """Frames of 12 ms to what an auditory spectrogram sees in 80 ms, every 23 ms."""

@@ -1,6 +1,7 @@
 """Losses: where they are zero, that silence is harmless, that shapes are checked, and what the numbers mean."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from upscale import audio
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus import demo
-from upscale.losses import MSE, NOISE_POWER, SDR, Fidelity, Mix, MultiResolutionSTFT, NeurogramSimilarity
+from upscale.losses import MSE, NOISE_POWER, SDR, VISQOL_SLOPES, Fidelity, Mix, MultiResolutionSTFT, NeurogramSimilarity
 
 SMALL_STFT = {"fft_sizes": (64, 128)}
 
@@ -162,3 +163,27 @@ def test_the_neurogram_ranks_and_measures_as_visqol_does() -> None:
         theirs.append(api.measure_from_arrays(*(wav[0].astype(float) for wav in (reference, estimate)), 48_000).vnsim)
     assert ours == sorted(ours)
     assert ours == pytest.approx(theirs, abs=0.06)
+
+
+def test_the_bands_count_as_in_the_regression_of_visqol() -> None:
+    mapper = pytest.importorskip("visqol.quality_mapper")
+    model = Path(mapper.__file__).parent / "model" / "libsvm_nu_svr_model.txt"
+    head, vectors = model.read_text().split("\nSV\n")
+    gamma = float(head.split("gamma ")[1].split()[0])
+    rows = [[float(entry.split(":")[-1]) for entry in row.split()] for row in vectors.splitlines() if row.strip()]
+    weights, support = torch.tensor(rows)[:, 0], torch.tensor(rows)[:, 1:]
+    similarity = torch.full((len(VISQOL_SLOPES),), 0.9, requires_grad=True)
+    (weights @ torch.exp(-gamma * (support - similarity).square().sum(dim=1))).backward()
+    assert similarity.grad is not None
+    assert similarity.grad.tolist() == pytest.approx(list(VISQOL_SLOPES), abs=0.02)
+
+
+def test_a_band_that_does_not_count_may_be_anything(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, clean, _ = clips
+    highest_alone = [0.0] * 31 + [1.0]
+    loss = NeurogramSimilarity(sample_rate=8000, num_fft=640, band_slopes=highest_alone)
+    time = torch.arange(clean.shape[-1]) / 8000
+    low, high = (0.05 * torch.sin(2 * torch.pi * hz * time) for hz in (150, 3700))
+    assert loss(clean + low, clean, clean) < 0.2 * loss(clean + high, clean, clean)
+    with pytest.raises(ValueError, match="32 bands, but 2 slopes"):
+        NeurogramSimilarity(band_slopes=[1.0, 1.0])
