@@ -42,6 +42,8 @@ MORE_DATA = """
 pangzero | Zlib, GPL-3+, GPL-2+, FAL | MIDI |
 | GeneralUser (minuet-data), A320U (denemo-data), TimGM6mb, OPL-3_FM_128M | GPL-2 and later, CC-BY-SA-4.0 | \
 soundfonts, beside the two above |
+| FluidR3_GM, GeneralUser, A320U and TimGM6mb with other samples (`scripts/vary_soundfont.py`) | MIT, GPL-2 and later, \
+CC-BY-SA-4.0 | soundfonts |
 | pingus-data, freedroid-data, flobopuyo, pachi-data, madbomber-data, rockdodger, open-invaders-data, gemdropx, \
 vodovod, penguin-command, njam-data, bb, tuxtype-data, tuxmath-data, solarwolf, dodgindiamond2, bugsquish, vor, \
 vectoroids, tomatoes-data, pathogen, monsterz-data, gweled, gltron, fb-music-high, cuyo-data, criticalmass-data, \
