@@ -32,7 +32,7 @@ BITRATES |= {"l48": 0.2, "l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr1
 
 
 def songs_in(folders: list[Path]) -> dict[str, list[Path]]:
-    return by_kind((song.stem, song) for folder in folders for song in folder.glob("*.flac"))
+    return by_kind((song.stem, song) for folder in folders for song in sorted(folder.glob("*.flac")))
 
 
 def excerpt(song: Path, length: int, rng: Generator) -> np.ndarray:
@@ -66,8 +66,12 @@ def equalised(wav: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
     """[T, 2] through a filter without phase, its gains evenly spread over the octaves from 86 Hz to 22 kHz."""
     spectrum = np.fft.rfft(wav, axis=0)
     octave = 8 + np.log2(np.linspace(0, 1, len(spectrum)).clip(min=2**-8))
-    curve = np.interp(octave, np.linspace(0, 8, len(gains_db)), gains_db)
-    return np.fft.irfft(spectrum * 10 ** (curve[:, None] / 20), n=len(wav), axis=0).astype(np.float32)
+    return np.fft.irfft(spectrum * equaliser(octave, gains_db)[:, None], n=len(wav), axis=0).astype(np.float32)
+
+
+def equaliser(octave: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
+    """Factors at places in octaves, 0 to 8, from gains that are evenly spread over them."""
+    return 10 ** (np.interp(octave, np.linspace(0, 8, len(gains_db)), gains_db) / 20)
 
 
 def room(wav: np.ndarray, rng: Generator) -> np.ndarray:

@@ -4,9 +4,9 @@
 
 Three figures in log10 power for the middle `--seconds` of each song of `--music` (FLAC, encoded whole), not told the
 bitrate: the distance of the means of bands (what the stage `bands` learns) and of single bins (the log-spectral
-distance, before the way back to sound adds to it), and how much too bright the answer is, on average, above
-11 kHz. A checkpoint is one of `scripts/train_released.py`, or the `weights.safetensors` of a
-bundle. With several checkpoints the last column is the mean of what they say.
+distance, before the way back to sound adds to it), and how much too bright the answer is, on average, above 11 kHz. A
+checkpoint is one of `scripts/train_released.py`, or the `weights.safetensors` of a bundle. With several checkpoints the
+last column is the mean of what they say.
 """
 
 import argparse
@@ -78,14 +78,15 @@ def main() -> None:
             found = [(spectra.band_mean(given), given), *(answers(model, coded) for model in models)]
             if len(models) > 1:
                 found.append(tuple(torch.stack(parts).mean(dim=0) for parts in zip(*found[1:], strict=True)))
-            rows.append([figures(answer, (spectra.band_mean(bins), bins)) for answer in found])
+            target = spectra.band_mean(bins), bins
+            rows.append([figures(answer, target) for answer in found])
             show(f"{song.stem[-32:]} at {bitrate}", rows[-1])
         show(f"mean at {bitrate}", np.mean(rows, axis=0).tolist())
 
 
 def show(name: str, row: list[list[float]]) -> None:
-    figures = [f"{bands:.3f} / {bins:.3f} / {bright:+.2f}" for bands, bins, bright in row]
-    print(name.ljust(40), *(figure.rjust(23) for figure in figures), flush=True)
+    columns = [f"{bands:.3f} / {bins:.3f} / {bright:+.2f}" for bands, bins, bright in row]
+    print(name.ljust(40), *(column.rjust(23) for column in columns), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -96,32 +97,24 @@ def render_songs(unpacked: Path, out: Path, arrangements: int, workers: int) -> 
     """Every module, and every MIDI file as it is and in other arrangements: OUT/NAME__0.flac, ..."""
     fonts = [next(unpacked.rglob(name)) for name in SOUNDFONTS]
     varied = sorted(unpacked.rglob("varied_*.sf2"))
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as pool:
+    with tempfile.TemporaryDirectory() as name, ThreadPool(workers) as pool:
         songs = list(midi_files(unpacked, Path(name)))
-        jobs = [pool.submit(render_module, module, out) for module in modules(unpacked)]
+        jobs = [partial(render_module, module, out) for module in modules(unpacked)]
         for index, (song, midi) in enumerate(songs):
-            jobs.append(pool.submit(render_midi, midi, fonts[index % 2], out, f"midi_{song}"))
+            jobs.append(partial(render_midi, midi, fonts[index % 2], out, f"midi_{song}"))
         for number in range(arrangements):
+            others = varied if number else []
             for song, midi in songs:
                 rng = np.random.default_rng(derive_seed("arrange", song, number))
-                jobs.append(
-                    pool.submit(
-                        render_arrangement,
-                        midi,
-                        rng,
-                        out,
-                        f"midi_{song}_arranged{number}",
-                        fonts,
-                        varied if number else [],
-                    )
-                )
-        for job in jobs:
-            job.result()
+                jobs.append(partial(render_arrangement, midi, rng, out, f"midi_{song}_arranged{number}", fonts, others))
+        for _ in pool.imap_unordered(partial.__call__, jobs):
+            pass
 
 
 def render_arrangement(
     midi: Path, rng: np.random.Generator, out: Path, song: str, fonts: list[Path], varied: list[Path]
 ) -> None:
+    """Other instruments on a font that is drawn: one of `varied`, sometimes dry, or if there are none, of `fonts`."""
     with tempfile.TemporaryDirectory() as scratch:
         arranged = Path(scratch) / "arranged.mid"
         try:
@@ -129,11 +122,14 @@ def render_arrangement(
         except (OSError, ValueError, EOFError, KeyError) as error:
             print(f"not arranged: {song}: {error}", flush=True)
             return
-        font = (
-            varied[rng.integers(len(varied))] if varied else fonts[rng.choice(len(fonts), p=list(SOUNDFONTS.values()))]
-        )
-        dry = ["-R", "no", "-C", "no"] if varied and rng.random() < DRY else []
-        render_midi(arranged, font, out, song, dry)
+        options: list[str] = []
+        if varied:
+            font = varied[rng.integers(len(varied))]
+            if rng.random() < DRY:
+                options = ["-R", "no", "-C", "no"]
+        else:
+            font = fonts[rng.choice(len(fonts), p=list(SOUNDFONTS.values()))]
+        render_midi(arranged, font, out, song, options)
 
 
 def modules(unpacked: Path) -> Iterator[Path]:
@@ -172,7 +168,9 @@ def write_song(out: Path, song: str, command: list[str], rendered: Path) -> None
         print(f"left out {song}: {error}", flush=True)
         return
     for index, part in enumerate(excerpts(wav)):
-        whole = out / f"{song}__{index}.flac"
+        whole = (
+            out / f"{song}__{index}.flac"
+        )  # what a killed run leaves must not end in .flac: it would be taken for a song
         soundfile.write(whole.with_suffix(".part"), part, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         os.replace(whole.with_suffix(".part"), whole)
     print(song, flush=True)

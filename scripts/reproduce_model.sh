@@ -17,7 +17,8 @@ MODULES="pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferin
     njam-data bb tuxtype-data tuxmath-data solarwolf dodgindiamond2 bugsquish vor vectoroids tomatoes-data pathogen
     monsterz-data gweled gltron fb-music-high cuyo-data criticalmass-data black-box ballz-data sdlbasic"
 mkdir -p "$WORK"
-CACHE="" ALL_MUSIC=""
+CACHE="" ALL_MUSIC="" COUNT=11000
+[ -z "${QUICK:-}" ] || COUNT=50
 
 if [ -z "${QUICK:-}" ]; then
     for program in fluidsynth openmpt123 lmms mma ffmpeg apt-get dpkg; do
@@ -43,12 +44,12 @@ if [ -n "${MUSIC:-}" ]; then
     CACHE="$CACHE $WORK/cache/music"
     ALL_MUSIC="$ALL_MUSIC $MUSIC"
 fi
-"$PYTHON" scripts/augment_music.py --music $ALL_MUSIC --out "$WORK/cache/pool" --workers 2 ${QUICK:+--count 50}
-SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__.*//" | sort -u | wc -l)
+"$PYTHON" scripts/augment_music.py --music $ALL_MUSIC --out "$WORK/cache/pool" --workers 2 --count $COUNT
+SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__[0-9]*@clean.npy//" | sort -u | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:90:1e-3 levels:75:1e-3 \
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:120:1e-3 levels:120:1e-3 \
     perceptual:8:3e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}

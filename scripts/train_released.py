@@ -92,9 +92,9 @@ class Clips:
                 found.setdefault(f"{path.parent.name}/{song}", {})[variant] = path
         found = {name: song for name, song in found.items() if len(song) > 1 and "clean" in song}
         shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
-        self.songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
+        songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
+        self.kinds = by_kind((name.split("/")[-1], song) for name, song in songs.items())
         self.scanned = time.monotonic()
-        self.kinds = by_kind((name.split("/")[-1], song) for name, song in self.songs.items())
 
     def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
         rng = self.rng
@@ -162,7 +162,10 @@ def fidelity_loss(restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def perceptual_loss(restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-spectral distance as we publish it, 1.5 (1 - NSIM), 0.15 for each dB of SI-SDR over 0.15 under the input."""
+    """Log-spectral distance as we publish it, 1.5 (1 - NSIM), 0.15 for each dB of SI-SDR over 0.15 under the input.
+
+    The bands of NSIM count as they do in ViSQOL.
+    """
     restored, clean, degraded = inner(restored, batch.clean, batch.degraded)
     change = decibels(scaled_error(restored, clean) / scaled_error(degraded, clean))
     distance = frame_distance(log_spectrum(restored), log_spectrum(clean)).mean()
@@ -188,11 +191,11 @@ class MatrixOptimizer:
     def __init__(self, model: nn.Module) -> None:
         # Convolutions over one frame: [outputs, inputs, 1], of which Muon sees a view without the last dimension.
         blocks = [block for block in model.modules() if isinstance(block, FrameBlock)]
-        both = [convolution.weight for block in blocks for convolution in (block.up, block.down)]
-        self.convolutions = [weight for weight in both if weight.requires_grad]
-        known = {id(weight) for weight in both}
-        rest = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in known]
-        self.matrices = [convolution.detach()[..., 0] for convolution in self.convolutions]
+        weights = [convolution.weight for block in blocks for convolution in (block.up, block.down)]
+        self.convolutions = [weight for weight in weights if weight.requires_grad]
+        self.matrices = [weight.detach()[..., 0] for weight in self.convolutions]
+        taken = {id(weight) for weight in self.convolutions}
+        rest = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in taken]
         self.parts = {"rest": torch.optim.AdamW(rest, weight_decay=0.01, betas=(0.9, 0.98))}
         if self.matrices:
             self.parts["matrices"] = torch.optim.Muon(self.matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
@@ -201,11 +204,6 @@ class MatrixOptimizer:
         for part in self.parts.values():
             for group in part.param_groups:
                 group["lr"] = rate
-
-    def zero_grad(self) -> None:
-        for convolution in self.convolutions:
-            convolution.grad = None
-        self.parts["rest"].zero_grad()
 
     def step(self) -> None:
         for convolution, matrix in zip(self.convolutions, self.matrices, strict=True):
@@ -261,7 +259,7 @@ def train(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             restored = restore(batch.degraded, batch.bitrate)
         objective, shown = loss(restored.float(), batch)
-        optimizer.zero_grad()
+        model.zero_grad()
         objective.backward()
         step += 1
         if not torch.isfinite(nn.utils.clip_grad_norm_(trained, 1.0)):

@@ -12,9 +12,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from augment_music import equaliser
 from numpy.random import Generator
 from scipy import fft
 
+from upscale.evaluation.staged import staged
 from upscale.seeds import derive_seed
 
 HEADER = np.dtype(
@@ -52,9 +54,7 @@ def varied(content: bytes, seed: int) -> bytes:
     """The soundfont `content` with other samples; the same for the same seed."""
     places = chunks(content)
     changed = bytearray(content)
-    samples = np.frombuffer(
-        changed, "<i2", count=(places["smpl"].stop - places["smpl"].start) // 2, offset=places["smpl"].start
-    )
+    samples = np.frombuffer(memoryview(changed)[places["smpl"]], "<i2")
     headers = np.frombuffer(content[places["shdr"]], HEADER)[:-1]  # the last one ends the list
     for index, header in enumerate(headers):
         part = samples[header["start"] : header["end"]]
@@ -73,8 +73,7 @@ def varied_sample(sample: np.ndarray, sample_rate: int, rng: Generator) -> np.nd
     hz = fft.rfftfreq(length, 1 / sample_rate)
     if rng.random() < COLOURED:
         octave = np.log2(hz.clip(min=86) / 86)
-        gains = GAIN_DB * rng.standard_normal(NUM_GAINS)
-        spectrum *= 10 ** (np.interp(octave, np.linspace(0, 8, NUM_GAINS), gains) / 20)
+        spectrum *= equaliser(octave, GAIN_DB * rng.standard_normal(NUM_GAINS))
     cutoff = np.exp(rng.uniform(np.log(LOWEST_HZ), np.log(HIGHEST_HZ)))
     darker = rng.random() < DARKER and cutoff < sample_rate / 2
     if darker:
@@ -97,13 +96,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=3, help="of each font")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for font in arguments.fonts:
         content = font.read_bytes()
         for number in range(arguments.count):
             path = arguments.out / f"varied_{number}_{font.name}"
             if not path.exists():
-                path.write_bytes(varied(content, derive_seed("soundfont", font.name, number)))
+                with staged(path) as temporary:
+                    temporary.write_bytes(varied(content, derive_seed("soundfont", font.name, number)))
                 print(path, flush=True)
 
 

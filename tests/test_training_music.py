@@ -206,7 +206,7 @@ def test_muon_and_adam_share_the_weights_and_go_on_where_they_stopped(monkeypatc
                 optimizer.load_state_dict(state)
             optimizer.set_rate(1e-2)
             for _ in range(count):
-                optimizer.zero_grad()
+                model.zero_grad()
                 (model.eval()(wav) - 1).square().mean().backward()
                 optimizer.step()
             state = optimizer.state_dict()
