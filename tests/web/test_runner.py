@@ -112,19 +112,20 @@ def test_a_job_that_waits_can_be_cancelled() -> None:
 
 
 def test_one_job_at_a_time() -> None:
-    runner = runner_of("say(stage='begin', fraction=0); time.sleep(0.2); say(result={})")
-    seen: list[tuple[int, str]] = []
+    """Were two jobs with the worker at once, one would be handed messages of the other."""
+    runner = runner_of("say(stage=name, fraction=0); time.sleep(0.2); say(result={'name': name})")
+    seen: dict[str, list[object]] = {}
 
-    def job(number: int) -> None:
-        for message in runner.run(replace(REQUEST, folder=f"/{number}")):
-            seen.append((number, "begin" if "stage" in message else "end"))
+    def job(name: str) -> None:
+        seen[name] = list(runner.run(replace(REQUEST, folder=f"/{name}", name=name)))
 
-    threads = [threading.Thread(target=job, args=(number,)) for number in range(3)]
+    names = ["first", "second", "third"]
+    threads = [threading.Thread(target=job, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [word for _, word in seen] == ["begin", "end"] * 3
+    assert seen == {name: [{"stage": name, "fraction": 0}, {"result": {"name": name}}] for name in names}
     runner.close()
 
 
