@@ -26,7 +26,7 @@ from upscale.seeds import derive_seed
 SAMPLE_RATE = 44_100
 SECONDS, WARM_UP_SECONDS = 8, 0.5  # what is kept, and how much is encoded before it
 NUM_SONGS = (0.75, 0.2, 0.05)  # one, two, three at a time
-AS_IT_IS, OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.4, 0.6, 0.7, 0.4, 0.4, 0.06
+OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.6, 0.7, 0.4, 0.4, 0.06
 BITRATES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
 BITRATES |= {"l48": 0.2, "l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr112": 0.2, "v5": 0.3, "v2": 0.2}
 
@@ -82,9 +82,9 @@ def room(wav: np.ndarray, rng: Generator) -> np.ndarray:
     return fftconvolve(wav, tail / np.sqrt((tail**2).sum(axis=0)), axes=0)[: len(wav)]
 
 
-def mixed(kinds: dict[str, list[Path]], length: int, rng: Generator) -> np.ndarray:
+def mixed(kinds: dict[str, list[Path]], length: int, as_it_is: float, rng: Generator) -> np.ndarray:
     """One piece: float32 [length, 2], within full scale."""
-    if rng.random() < AS_IT_IS:
+    if rng.random() < as_it_is:
         return excerpt(draw(kinds, rng), length, rng)
     wav = np.zeros((length, 2), np.float32)
     for _ in range(1 + rng.choice(len(NUM_SONGS), p=NUM_SONGS)):
@@ -98,13 +98,13 @@ def mixed(kinds: dict[str, list[Path]], length: int, rng: Generator) -> np.ndarr
     return wav * 10 ** (-rng.uniform(0.1, 8) / 20)
 
 
-def write_piece(number: int, kinds: dict[str, list[Path]], out: Path) -> None:
+def write_piece(number: int, kinds: dict[str, list[Path]], as_it_is: float, out: Path) -> None:
     clean = out / f"mix_{number:06d}@clean.npy"
     if clean.exists():
         return
     rng = np.random.default_rng(derive_seed("augment", number))
     warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
-    wav = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, rng).astype(np.float32)
+    wav = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng).astype(np.float32)
     shares = np.array(list(BITRATES.values()))
     variant = list(BITRATES)[rng.choice(len(shares), p=shares / shares.sum())]
     try:
@@ -122,10 +122,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=8000)
     parser.add_argument("--first", type=int, default=0, help="number of the first piece")
+    parser.add_argument("--as-it-is", type=float, default=0.4, help="share of pieces that are an excerpt, nothing done")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write = partial(write_piece, kinds=songs_in(arguments.music), out=arguments.out)
+    kinds = songs_in(arguments.music)
+    write = partial(write_piece, kinds=kinds, as_it_is=arguments.as_it_is, out=arguments.out)
     with Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(write, range(arguments.first, arguments.first + arguments.count)):
             pass

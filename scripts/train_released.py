@@ -24,14 +24,13 @@ import copy
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kinds import by_kind, draw
+from clips import Batch, Clips, FrameBatch, FrameClips
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -43,88 +42,26 @@ from upscale.seeds import derive_seed
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
+NUM_FRAMES = 96  # of a clip of `bands`: 1.1 s, as the frame network's reach
 NOISE_POWER = 1e-10
 # How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`Guard`).
 FIDELITY_WEIGHTS = {32: 0.8, 40: 0.5, 48: 1, 56: 0.7, 64: 1.2, 80: 1, 96: 1.2, 112: 1, 128: 1.3}
 FIDELITY_WEIGHTS |= {160: 0.7, 192: 0.2, 256: 0.05}
 PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 1, 56: 1, 64: 4, 80: 1.5, 96: 4, 112: 0.8, 128: 0.8, 160: 0.3}
-OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
-NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
-RESCAN_SECONDS = 240  # songs that are still being rendered join as they come
-
-
 HIGHEST_BAND_HZ = 24_000  # of what ViSQOL hears
 NEUROGRAM = NeurogramSimilarity(highest_hz=HIGHEST_BAND_HZ, band_slopes=VISQOL_SLOPES)
 UNLIKE_WEIGHT = 1.5  # 0.4 for each point of the opinion score
 
 
-@dataclass(frozen=True)
-class Batch:
-    clean: Tensor
-    degraded: Tensor
-    bitrate: Tensor  # kbit/s, 0 where the network is not told
+AnyBatch = TypeVar("AnyBatch", covariant=True)
 
 
-class Clips:
-    """Random clips of random songs, gain and channel order; the same seed and songs give the same sequence."""
+class Source(Protocol[AnyBatch]):
+    """Where batches come from; the same generator gives the same ones."""
 
-    def __init__(
-        self,
-        folders: list[Path],
-        weights: dict[int, float],
-        *,
-        length: int,
-        quietest_db: float,
-        seed: int,
-        loudness: float = 1.0,
-    ) -> None:
-        """Gains lie between 0 and -`quietest_db` dB; the higher `loudness`, the more of them near 0."""
-        self.folders, self.weights, self.length = folders, weights, length
-        self.quietest_db, self.loudness = quietest_db, loudness
-        self.rng = np.random.default_rng(seed)
-        self.scan()
+    rng: np.random.Generator
 
-    def scan(self) -> None:
-        found: dict[str, dict[str, Path]] = {}
-        for path in sorted(path for folder in self.folders for path in folder.glob("*.npy")):
-            song, variant = path.stem.rsplit("@", 1)
-            if variant == "clean" or not variant.isdigit() or int(variant) in self.weights:
-                found.setdefault(f"{path.parent.name}/{song}", {})[variant] = path
-        found = {name: song for name, song in found.items() if len(song) > 1 and "clean" in song}
-        shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
-        songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
-        self.kinds = by_kind((name.split("/")[-1], song) for name, song in songs.items())
-        self.scanned = time.monotonic()
-
-    def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
-        rng = self.rng
-        while True:
-            song = draw(self.kinds, rng)
-            variants = sorted(set(song) - {"clean"})
-            weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
-            variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
-            # Opened for each clip: thousands of songs are more than a process may hold open.
-            stored, coded = (np.load(song[name], mmap_mode="r") for name in ("clean", variant))
-            start = rng.integers(0, len(stored) - self.length)
-            clean = stored[start : start + self.length].T.astype(np.float32) / 32768
-            degraded = coded[start : start + self.length].T.astype(np.float32) / 16384
-            if np.mean(clean**2) > 1e-7:
-                break
-        if rng.random() < 0.5:
-            clean, degraded = clean[::-1], degraded[::-1]
-        gain = 10 ** (-self.quietest_db * rng.random() ** self.loudness / 20) * rng.choice([-1, 1])
-        bitrate = NOMINAL.get(variant) or int(variant)
-        return clean * gain, degraded * gain, bitrate if rng.random() < 0.5 else 0
-
-    def batch(self, size: int) -> Batch:
-        if time.monotonic() - self.scanned > RESCAN_SECONDS:
-            self.scan()
-        clean, degraded, bitrate = zip(*[self.clip() for _ in range(size)], strict=True)
-        return Batch(
-            clean=torch.tensor(np.stack(clean), dtype=torch.float32),
-            degraded=torch.tensor(np.stack(degraded), dtype=torch.float32),
-            bitrate=torch.tensor(bitrate, dtype=torch.float32),
-        )
+    def batch(self, size: int) -> AnyBatch: ...
 
 
 def scaled_error(wav: Tensor, clean: Tensor) -> Tensor:
@@ -189,16 +126,16 @@ class MatrixOptimizer:
     """Muon (Jordan et al., 2024) for the matrices of frame blocks, as large a step as AdamW has; AdamW for the rest."""
 
     def __init__(self, model: nn.Module) -> None:
-        # Convolutions over one frame: [outputs, inputs, 1], of which Muon sees a view without the last dimension.
         blocks = [block for block in model.modules() if isinstance(block, FrameBlock)]
-        weights = [convolution.weight for block in blocks for convolution in (block.up, block.down)]
-        self.convolutions = [weight for weight in weights if weight.requires_grad]
-        self.matrices = [weight.detach()[..., 0] for weight in self.convolutions]
-        taken = {id(weight) for weight in self.convolutions}
+        weights = [layer.weight for block in blocks for layer in (block.up, block.down)]
+        matrices = [weight for weight in weights if weight.requires_grad]
+        taken = set(map(id, matrices))
         rest = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in taken]
-        self.parts = {"rest": torch.optim.AdamW(rest, weight_decay=0.01, betas=(0.9, 0.98))}
-        if self.matrices:
-            self.parts["matrices"] = torch.optim.Muon(self.matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        self.parts: dict[str, torch.optim.Optimizer] = {
+            "rest": torch.optim.AdamW(rest, weight_decay=0.01, betas=(0.9, 0.98))
+        }
+        if matrices:
+            self.parts["matrices"] = torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
 
     def set_rate(self, rate: float) -> None:
         for part in self.parts.values():
@@ -206,8 +143,6 @@ class MatrixOptimizer:
                 group["lr"] = rate
 
     def step(self) -> None:
-        for convolution, matrix in zip(self.convolutions, self.matrices, strict=True):
-            matrix.grad = None if convolution.grad is None else convolution.grad[..., 0]
         for part in self.parts.values():
             part.step()
 
@@ -221,9 +156,9 @@ class MatrixOptimizer:
 
 def train(
     model: nn.Module,
-    restore: Callable[[Tensor, Tensor], Tensor],
-    loss: Callable[[Tensor, Batch], tuple[Tensor, Tensor]],
-    clips: Clips,
+    restore: Callable[[AnyBatch], Tensor],
+    loss: Callable[[Tensor, AnyBatch], tuple[Tensor, Tensor]],
+    clips: Source[AnyBatch],
     out: Path,
     *,
     minutes: float,
@@ -257,7 +192,7 @@ def train(
         optimizer.set_rate(learning_rate * min(1, (step + 1) / 50) * (1 - progress))
         batch = clips.batch(batch_size)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            restored = restore(batch.degraded, batch.bitrate)
+            restored = restore(batch)
         objective, shown = loss(restored.float(), batch)
         model.zero_grad()
         objective.backward()
@@ -287,20 +222,22 @@ def save(contents: dict[str, Any], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def train_bands(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
+def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
     """The frame network alone: cheap, and most of what is to be learned. Many short clips: frames of one are alike."""
 
-    def distance(predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        clean = model.band_mean(model.log_power(model.stft.analyse(batch.clean)))
-        value = frame_distance(predicted[..., INNER_FRAMES], clean[..., INNER_FRAMES], dim=2).mean()
+    def distance(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
+        value = frame_distance(predicted, batch.target, dim=2).mean()
         return value, value
-
-    def predict(wav: Tensor, bitrate: Tensor) -> Tensor:
-        return model.bands(wav, bitrate)
 
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("frame_network.", "band_bias")))
-    train(model, predict, distance, clips, out, batch_size=32, **options)
+    train(model, lambda batch: model.relative_bands(batch.inputs), distance, clips, out, batch_size=32, **options)
+
+
+def keep_bands(model: SpectralLevel) -> None:
+    """What `bands` taught stays: trained along, it is forgotten (band means at 96 kbit/s 0.29 -> 0.32)."""
+    model.frame_network.requires_grad_(False).eval()
+    model.frame_network.tail.requires_grad_(True)
 
 
 def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
@@ -319,12 +256,17 @@ def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[st
         unlike = 1 - NEUROGRAM.similarity(heard(predicted), heard(clean)).mean()
         return value + UNLIKE_WEIGHT * unlike, value
 
-    def predict(wav: Tensor, bitrate: Tensor) -> Tensor:
-        spectrum = model.stft.analyse(wav)
-        return model(wav, spectrum, spectrum, bitrate)
+    def predict(batch: Batch) -> Tensor:
+        spectrum = model.stft.analyse(batch.degraded)
+        return model(batch.degraded, spectrum, spectrum, batch.bitrate)
 
+    keep_bands(model)
     # With the channels innermost a step takes a fifth less on a processor with bfloat16 tiles (AMX).
-    train(model.to(memory_format=torch.channels_last), predict, distance, clips, out, batch_size=8, **options)
+    train(model.to(memory_format=torch.channels_last), predict, distance, clips, out, batch_size=5, **options)
+
+
+def restorer(model: SpectralCascade | SpectralFill) -> Callable[[Batch], Tensor]:
+    return lambda batch: model.restore(batch.degraded, batch.bitrate)
 
 
 def main() -> None:
@@ -346,27 +288,32 @@ def main() -> None:
         "seed": arguments.seed,
         "learning_rate": arguments.rate,
     }
-    if arguments.name in ("bands", "levels", "perceptual"):
+    if arguments.name == "bands":
+        level = SpectralLevel()
+        if arguments.levels:
+            level.load_state_dict(weights_of(arguments.levels))
+        frames = FrameClips(arguments.cache, num_bands=level.num_bands, num_frames=NUM_FRAMES, seed=arguments.seed)
+        train_bands(level, frames, arguments.out, options)
+    elif arguments.name in ("levels", "perceptual"):
         clips = Clips(
             arguments.cache,
             PERCEPTUAL_WEIGHTS,
-            length=45_056,
+            length=67_584,
             quietest_db=36,
             loudness=3,
             seed=arguments.seed,
         )
-        if arguments.name != "perceptual":
+        if arguments.name == "levels":
             level = SpectralLevel()
-            if arguments.levels:
-                level.load_state_dict(weights_of(arguments.levels))
-            stage = train_bands if arguments.name == "bands" else train_levels
-            stage(level, clips, arguments.out, options)
+            level.load_state_dict(weights_of(arguments.levels))
+            train_levels(level, clips, arguments.out, options)
             return
         model = SpectralFill(**CHOSEN)
         model.filter.load_state_dict(weights_of(arguments.filter))
         model.filter.requires_grad_(False)
         model.level.load_state_dict(weights_of(arguments.levels))
-        train(model, model.restore, perceptual_loss, clips, arguments.out, batch_size=6, **options)
+        keep_bands(model.level)
+        train(model, restorer(model), perceptual_loss, clips, arguments.out, batch_size=4, **options)
     elif arguments.name in ("fine", "fidelity"):
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
         before = weights_of(arguments.filter)
@@ -378,11 +325,18 @@ def main() -> None:
             model = SpectralCascade(**CHOSEN)
             missing, unexpected = model.load_state_dict(before, strict=False)
             assert not unexpected and all(name.startswith("brief.") for name in missing), (missing, unexpected)
-        train(model, model.restore, fidelity_loss, clips, arguments.out, batch_size=2, **options)
+        train(model, restorer(model), fidelity_loss, clips, arguments.out, batch_size=2, **options)
     else:
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=45_056, quietest_db=30, seed=arguments.seed)
         filter_ = SpectralFilter()
-        train(filter_, filter_, fidelity_loss, clips, arguments.out, **options)
+        train(
+            filter_,
+            lambda batch: filter_(batch.degraded, batch.bitrate),
+            fidelity_loss,
+            clips,
+            arguments.out,
+            **options,
+        )
 
 
 if __name__ == "__main__":

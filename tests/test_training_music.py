@@ -122,7 +122,7 @@ def test_a_piece_of_the_pool_replays_and_its_mp3_lies_on_it(
     for folder in ("once", "again"):
         (tmp_path / folder).mkdir()
         for number in range(3):
-            script.write_piece(number, kinds=script.songs_in([songs]), out=tmp_path / folder)
+            script.write_piece(number, kinds=script.songs_in([songs]), as_it_is=0.4, out=tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "once").iterdir())
     assert len(names) == 6
     pieces = {name: np.load(tmp_path / "once" / name) for name in names}
@@ -143,7 +143,7 @@ def test_no_piece_overshoots_whatever_is_drawn(songs: Path, monkeypatch: pytest.
     script = load("augment_music", monkeypatch)
     kinds = script.songs_in([songs])
     assert sorted(kinds) == ["lmms", "midi", "mod", "other"]
-    pieces = [script.mixed(kinds, 44_100, np.random.default_rng(seed)) for seed in range(30)]
+    pieces = [script.mixed(kinds, 44_100, as_it_is=0.4, rng=np.random.default_rng(seed)) for seed in range(30)]
     assert all(np.isfinite(piece).all() and 0.01 < np.abs(piece).max() <= 1 for piece in pieces)
 
 
@@ -199,7 +199,7 @@ def test_muon_and_adam_share_the_weights_and_go_on_where_they_stopped(monkeypatc
     def trained(steps: list[int]) -> list[torch.Tensor]:
         torch.manual_seed(0)
         model = FrameBlock(width=16, dilation=1)
-        wav, state = torch.randn(2, 16, 20), None
+        hidden, state = torch.randn(2, 20, 16), None
         for count in steps:
             optimizer = script.MatrixOptimizer(model)
             if state is not None:
@@ -207,7 +207,7 @@ def test_muon_and_adam_share_the_weights_and_go_on_where_they_stopped(monkeypatc
             optimizer.set_rate(1e-2)
             for _ in range(count):
                 model.zero_grad()
-                (model.eval()(wav) - 1).square().mean().backward()
+                (model.eval()(hidden) - 1).square().mean().backward()
                 optimizer.step()
             state = optimizer.state_dict()
         return [parameter.detach() for parameter in model.parameters()]
@@ -226,9 +226,9 @@ def test_a_matrix_steps_along_its_nearest_orthogonal_one(monkeypatch: pytest.Mon
     optimizer = script.MatrixOptimizer(model)
     optimizer.set_rate(1e-2)
     gradient = torch.randn(48, 16)
-    model.up.weight.grad = gradient[..., None].clone()
+    model.up.weight.grad = gradient.clone()
     optimizer.step()
-    step = (model.up.weight.detach() - before * (1 - 1e-4))[..., 0]  # rate times decay of the weights
+    step = model.up.weight.detach() - before * (1 - 1e-4)  # rate times decay of the weights
     left, _, right = torch.linalg.svd(gradient, full_matrices=False)
     direction = -(left @ right)
     assert (step * direction).sum() / (step.norm() * direction.norm()) > 0.97

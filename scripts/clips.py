@@ -1,0 +1,132 @@
+"""What `scripts/train_released.py` trains on: random clips of songs before and after MP3, or of their frames."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from kinds import by_kind, draw
+from torch import Tensor
+
+from upscale.models.spectral_filter import bitrate_features
+
+OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
+NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
+AUDIBLE = 1e-7  # mean square; what is quieter teaches nothing
+RESCAN_SECONDS = 240  # songs that are still being rendered join as they come
+
+
+def nominal(variant: str) -> int:
+    """kbit/s of what `scripts/degrade_music.py` calls a variant."""
+    return NOMINAL.get(variant) or int(variant)
+
+
+def random_gain(rng: np.random.Generator, quietest_db: float, loudness: float) -> float:
+    """A factor of either sign, 0 to -`quietest_db` dB; the higher `loudness`, the more often near 0."""
+    return float(10 ** (-quietest_db * rng.random() ** loudness / 20) * rng.choice([-1, 1]))
+
+
+@dataclass(frozen=True)
+class Batch:
+    clean: Tensor
+    degraded: Tensor
+    bitrate: Tensor  # kbit/s, 0 where the network is not told
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Of `scripts/cache_frames.py`, all relative to the level around a frame."""
+
+    inputs: Tensor  # [B, inputs, N]
+    target: Tensor  # the clean sound's mean log10 power per band [B, 2, K, N]
+
+
+class FrameClips:
+    """Random clips of the frames that `scripts/cache_frames.py` wrote."""
+
+    def __init__(self, folders: list[Path], *, num_bands: int, num_frames: int, seed: int) -> None:
+        self.folders, self.num_bands, self.num_frames = folders, num_bands, num_frames
+        self.rng = np.random.default_rng(seed)
+        self.scan()
+
+    def scan(self) -> None:
+        self.pieces = sorted(path for folder in self.folders for path in folder.glob("*.npy"))
+        self.scanned = time.monotonic()
+
+    def batch(self, size: int) -> FrameBatch:
+        if time.monotonic() - self.scanned > RESCAN_SECONDS:
+            self.scan()
+        clips, bitrates = [], []
+        for _ in range(size):
+            path = self.pieces[self.rng.integers(len(self.pieces))]
+            variant = path.stem.rsplit("@", 1)[1]
+            stored = np.load(path, mmap_mode="r")
+            start = self.rng.integers(0, len(stored) - self.num_frames + 1)
+            clips.append(torch.from_numpy(stored[start : start + self.num_frames].astype(np.float32)))
+            bitrates.append(nominal(variant) if self.rng.random() < 0.5 else 0)
+        frames = torch.stack(clips).transpose(1, 2)
+        inputs, target = frames[:, : -2 * self.num_bands], frames[:, -2 * self.num_bands :]
+        told = slice(2 * self.num_bands, 2 * self.num_bands + 2)  # where the network looks for the bitrate
+        inputs[:, told] = bitrate_features(inputs, torch.tensor(bitrates, dtype=torch.float32))
+        return FrameBatch(inputs, target.unflatten(1, (2, self.num_bands)))
+
+
+class Clips:
+    """Random clips of random songs, gain and channel order; the same seed and songs give the same sequence."""
+
+    def __init__(
+        self,
+        folders: list[Path],
+        weights: dict[int, float],
+        *,
+        length: int,
+        quietest_db: float,
+        seed: int,
+        loudness: float = 1.0,
+    ) -> None:
+        self.folders, self.weights, self.length = folders, weights, length
+        self.quietest_db, self.loudness = quietest_db, loudness
+        self.rng = np.random.default_rng(seed)
+        self.scan()
+
+    def scan(self) -> None:
+        found: dict[str, dict[str, Path]] = {}
+        for path in sorted(path for folder in self.folders for path in folder.glob("*.npy")):
+            song, variant = path.stem.rsplit("@", 1)
+            if variant == "clean" or not variant.isdigit() or int(variant) in self.weights:
+                found.setdefault(f"{path.parent.name}/{song}", {})[variant] = path
+        found = {name: song for name, song in found.items() if len(song) > 1 and "clean" in song}
+        shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
+        songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
+        self.kinds = by_kind((name.split("/")[-1], song) for name, song in songs.items())
+        self.scanned = time.monotonic()
+
+    def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
+        rng = self.rng
+        while True:
+            song = draw(self.kinds, rng)
+            variants = sorted(set(song) - {"clean"})
+            weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
+            variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
+            # Opened for each clip: thousands of songs are more than a process may hold open.
+            stored, coded = (np.load(song[name], mmap_mode="r") for name in ("clean", variant))
+            start = rng.integers(0, len(stored) - self.length)
+            clean = stored[start : start + self.length].T.astype(np.float32) / 32768
+            degraded = coded[start : start + self.length].T.astype(np.float32) / 16384
+            if np.mean(clean**2) > AUDIBLE:
+                break
+        if rng.random() < 0.5:
+            clean, degraded = clean[::-1], degraded[::-1]
+        gain = random_gain(rng, self.quietest_db, self.loudness)
+        return clean * gain, degraded * gain, nominal(variant) if rng.random() < 0.5 else 0
+
+    def batch(self, size: int) -> Batch:
+        if time.monotonic() - self.scanned > RESCAN_SECONDS:
+            self.scan()
+        clean, degraded, bitrate = zip(*[self.clip() for _ in range(size)], strict=True)
+        return Batch(
+            clean=torch.tensor(np.stack(clean), dtype=torch.float32),
+            degraded=torch.tensor(np.stack(degraded), dtype=torch.float32),
+            bitrate=torch.tensor(bitrate, dtype=torch.float32),
+        )
