@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import torch
 from torch import Tensor
-from train_released import frame_distance, weights_of
+from train_released import frame_distance, level_weights_of
 
 from upscale.codec import CodecSpec, roundtrip
 from upscale.models.spectral_level import SpectralLevel
@@ -27,12 +27,8 @@ TREBLE_HZ = 11_000  # about where LAME cuts off at 64 kbit/s
 
 def load(path: Path) -> SpectralLevel:
     """The level network of a checkpoint of `bands`, `levels` or `perceptual`."""
-    weights = weights_of(path)
-    inside = {
-        name.removeprefix("level."): value.float() for name, value in weights.items() if name.startswith("level.")
-    }
     model = SpectralLevel()
-    model.load_state_dict(inside or weights)
+    model.load_state_dict(level_weights_of(path))
     return model.eval()
 
 

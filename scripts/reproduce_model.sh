@@ -45,6 +45,9 @@ if [ -n "${MUSIC:-}" ]; then
     ALL_MUSIC="$ALL_MUSIC $MUSIC"
 fi
 "$PYTHON" scripts/augment_music.py --music $ALL_MUSIC --out "$WORK/cache/pool" --workers 2 --count $COUNT
+"$PYTHON" scripts/augment_music.py --music $ALL_MUSIC --out "$WORK/cache/pool" --workers 2 --first 40000 \
+    --count $((COUNT / 2)) --as-it-is 1
+"$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" --out "$WORK/cache/frames" --workers 2
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__[0-9]*@clean.npy//" | sort -u | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
@@ -55,7 +58,7 @@ for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:120:1e-3 levels:
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
     SOURCE="$WORK/cache/pool"
-    case "$NAME" in coarse | fine | fidelity) SOURCE=$CACHE ;; esac
+    case "$NAME" in coarse | fine | fidelity) SOURCE=$CACHE ;; bands) SOURCE="$WORK/cache/frames" ;; esac
     set -- scripts/train_released.py "$NAME" --cache $SOURCE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
     case "$NAME" in
         coarse | bands) ;;

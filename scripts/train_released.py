@@ -4,15 +4,15 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py coarse --cache FOLDER [FOLDER ...] --out coarse.pt --minutes 45
     python scripts/train_released.py fine --cache ... --filter coarse.pt --out fine.pt --minutes 25
     python scripts/train_released.py fidelity --cache ... --filter fine.pt --out fidelity.pt --minutes 12 --rate 8e-4
-    python scripts/train_released.py bands --cache ... --out bands.pt --minutes 35 --rate 1e-3
+    python scripts/train_released.py bands --cache FRAMES --out bands.pt --minutes 55 --rate 1e-3
     python scripts/train_released.py levels --cache ... --levels bands.pt --out levels.pt --minutes 65 --rate 1e-3
     python scripts/train_released.py perceptual --cache ... --filter fidelity.pt --levels levels.pt \
         --out perceptual.pt --minutes 20 --rate 5e-4
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
-trains all together. `bands` is the frame network of `SpectralLevel` alone, `levels` that network as a whole, on
-spectra; `perceptual` trains it behind the filters, on the sound that comes out. `--filter` also takes a released
-bundle's `weights.safetensors`.
+trains all together. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/cache_frames.py` wrote;
+`levels` the rest of that network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out.
+`--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
 do nothing but train. `--out` is written every minute and taken up again when it exists. The weights that ship are the
@@ -50,7 +50,7 @@ FIDELITY_WEIGHTS |= {160: 0.7, 192: 0.2, 256: 0.05}
 PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 1, 56: 1, 64: 4, 80: 1.5, 96: 4, 112: 0.8, 128: 0.8, 160: 0.3}
 HIGHEST_BAND_HZ = 24_000  # of what ViSQOL hears
 NEUROGRAM = NeurogramSimilarity(highest_hz=HIGHEST_BAND_HZ, band_slopes=VISQOL_SLOPES)
-UNLIKE_WEIGHT = 1.5  # 0.4 for each point of the opinion score
+UNLIKE_WEIGHT = 2.5  # 0.67 for each point of the opinion score
 
 
 AnyBatch = TypeVar("AnyBatch", covariant=True)
@@ -99,7 +99,7 @@ def fidelity_loss(restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def perceptual_loss(restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-spectral distance as we publish it, 1.5 (1 - NSIM), 0.15 for each dB of SI-SDR over 0.15 under the input.
+    """Log-spectral distance as we publish it, 2.5 (1 - NSIM), 0.15 for each dB of SI-SDR over 0.15 under the input.
 
     The bands of NSIM count as they do in ViSQOL.
     """
@@ -216,6 +216,15 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)["ema"]
 
 
+def level_weights_of(path: Path) -> dict[str, Tensor]:
+    """The level network's, of `bands` or `levels`, or from within `perceptual`."""
+    weights = weights_of(path)
+    inside = {
+        name.removeprefix("level."): value.float() for name, value in weights.items() if name.startswith("level.")
+    }
+    return inside or weights
+
+
 def save(contents: dict[str, Any], path: Path) -> None:
     temporary = path.with_suffix(".part")
     torch.save(contents, temporary)
@@ -291,7 +300,7 @@ def main() -> None:
     if arguments.name == "bands":
         level = SpectralLevel()
         if arguments.levels:
-            level.load_state_dict(weights_of(arguments.levels))
+            level.load_state_dict(level_weights_of(arguments.levels))
         frames = FrameClips(arguments.cache, num_bands=level.num_bands, num_frames=NUM_FRAMES, seed=arguments.seed)
         train_bands(level, frames, arguments.out, options)
     elif arguments.name in ("levels", "perceptual"):
@@ -305,13 +314,13 @@ def main() -> None:
         )
         if arguments.name == "levels":
             level = SpectralLevel()
-            level.load_state_dict(weights_of(arguments.levels))
+            level.load_state_dict(level_weights_of(arguments.levels))
             train_levels(level, clips, arguments.out, options)
             return
         model = SpectralFill(**CHOSEN)
         model.filter.load_state_dict(weights_of(arguments.filter))
         model.filter.requires_grad_(False)
-        model.level.load_state_dict(weights_of(arguments.levels))
+        model.level.load_state_dict(level_weights_of(arguments.levels))
         keep_bands(model.level)
         train(model, restorer(model), perceptual_loss, clips, arguments.out, batch_size=4, **options)
     elif arguments.name in ("fine", "fidelity"):
