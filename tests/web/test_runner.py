@@ -97,17 +97,30 @@ def test_a_generator_that_is_dropped_in_the_middle_does_not_hold_the_worker() ->
     next(dropped)
     threading.Timer(0.3, runner.cancel, ["/f"]).start()
     assert list(runner.run(replace(REQUEST, folder="/other")))[-1] == {"result": {}}
-    assert ended == [True]
+    wait_for(lambda: ended == [True])
     runner.close()
 
 
 def test_a_job_that_waits_can_be_cancelled() -> None:
-    runner = runner_of("say(stage='x', fraction=0); time.sleep(0.5); say(result={})")
-    first = runner.run(REQUEST)
+    runner = runner_of("say(stage='x', fraction=0); sys.stdin.read(1); say(result={})")
+    first, second = runner.run(REQUEST), runner.run(replace(REQUEST, folder="/other"))
     next(first)
-    threading.Timer(0.1, runner.cancel, ["/other"]).start()
-    with pytest.raises(Cancelled):
-        list(runner.run(replace(REQUEST, folder="/other")))
+    seen: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            list(second)
+        except Cancelled as error:
+            seen.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    wait_for(lambda: "/other" in runner._jobs)
+    runner.cancel("/other")
+    assert waiting.is_alive(), "it hears of it when its turn comes"
+    runner.cancel("/f")
+    waiting.join()
+    assert len(seen) == 1
     runner.close()
 
 
