@@ -33,6 +33,7 @@ if [ -z "${QUICK:-}" ]; then
     "$PYTHON" scripts/vary_soundfont.py "$WORK"/unpacked/usr/share/sounds/sf2/FluidR3_GM.sf2 \
         "$WORK"/unpacked/usr/share/sounds/sf2/A320U.sf2 "$WORK"/unpacked/usr/share/sounds/sf2/TimGM6mb.sf2 \
         "$WORK"/unpacked/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2 --out "$WORK/unpacked/varied"
+    "$PYTHON" scripts/vary_module.py --unpacked "$WORK/unpacked" --out "$WORK/unpacked/varied_modules"
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" --out "$WORK/music" --workers 2
     "$PYTHON" scripts/render_lmms.py --out "$WORK/music"
     "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"

@@ -1,0 +1,157 @@
+"""Other instruments in tracker modules: each sample darker, coarser or with another colour, drawn from a seed.
+
+    python scripts/vary_module.py --unpacked FOLDER --out FOLDER [--count 3]
+
+Of every module under `--unpacked` (MOD, S3M, XM, IT), OUT/PACKAGE.varied0/modules/NAME and so on: the same notes on
+samples that went through `scripts/vary_soundfont.py`. A module brings samples of its own, so a hundred modules are few
+instruments. OUT may lie in the unpacked folder, for `scripts/render_music.py`. A sample keeps its length, pitch and
+loop; compressed ones (of IT) stay as they are. Layouts as in the documents of FireLight (MOD), Scream Tracker 3 (S3M),
+Mr.H (XM) and Impulse Tracker (IT).
+"""
+
+import argparse
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from render_music import modules
+from vary_soundfont import varied_sample
+
+from upscale.evaluation.staged import staged
+from upscale.seeds import derive_seed
+
+SAMPLE_RATE = 44_100  # where a note that is played high puts a sample: what is drawn is relative to half of it
+SHORTEST = 64
+
+
+@dataclass(frozen=True)
+class Sample:
+    start: int
+    end: int  # bytes
+    wide: bool = False  # 16 bits
+    offset: int = 0  # of silence: 0 where values are signed
+    delta: bool = False  # each value is the difference to the one before
+
+
+def samples_of(content: bytes) -> list[Sample]:
+    """Where a module keeps its samples. Raises `ValueError` for what is none of the four kinds, or damaged."""
+    readers = {"XM": samples_of_xm, "IT": samples_of_it, "S3M": samples_of_s3m, "MOD": samples_of_mod}
+    kind = "MOD"
+    if content.startswith(b"Extended Module: "):
+        kind = "XM"
+    elif content.startswith(b"IMPM"):
+        kind = "IT"
+    elif content[44:48] == b"SCRM":
+        kind = "S3M"
+    try:
+        found = list(readers[kind](content))
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"damaged {kind} module: {error}") from error
+    return [sample for sample in found if sample.end - sample.start > SHORTEST and sample.end <= len(content)]
+
+
+def samples_of_mod(content: bytes) -> Iterator[Sample]:
+    channels = {b"M.K.": 4, b"M!K!": 4, b"FLT4": 4, b"6CHN": 6, b"8CHN": 8}.get(content[1080:1084])
+    if channels is None:
+        raise ValueError("not a module")
+    position = 1084 + (1 + max(content[952:1080])) * 256 * channels
+    for index in range(31):
+        (words,) = struct.unpack_from(">H", content, 20 + 30 * index + 22)
+        yield Sample(position, position + 2 * words)
+        position += 2 * words
+
+
+def samples_of_s3m(content: bytes) -> Iterator[Sample]:
+    num_orders, num_instruments = struct.unpack_from("<HH", content, 32)
+    unsigned = struct.unpack_from("<H", content, 42)[0] == 2
+    for pointer in struct.unpack_from(f"<{num_instruments}H", content, 96 + num_orders):
+        place = 16 * pointer
+        if content[place] != 1:  # empty, or a synthesizer's
+            continue
+        high, low, length = struct.unpack_from("<BHI", content, place + 13)
+        wide = bool(content[place + 31] & 4)
+        start = 16 * ((high << 16) + low)
+        yield Sample(start, start + (length << wide), wide, offset=(0x8000 if wide else 0x80) if unsigned else 0)
+
+
+def samples_of_xm(content: bytes) -> Iterator[Sample]:
+    size, _, _, _, num_patterns, num_instruments = struct.unpack_from("<IHHHHH", content, 60)
+    position = 60 + size
+    for _ in range(num_patterns):
+        size, _, _, packed = struct.unpack_from("<IBHH", content, position)
+        position += size + packed
+    for _ in range(num_instruments):
+        size, _, _, num_samples = struct.unpack_from("<I22sBH", content, position)
+        header = struct.unpack_from("<I", content, position + 29)[0] if num_samples else 0
+        position += size
+        headers = [struct.unpack_from("<I10xB", content, position + header * index) for index in range(num_samples)]
+        position += header * num_samples
+        for length, kind in headers:
+            yield Sample(position, position + length, wide=bool(kind & 16), delta=True)
+            position += length
+
+
+def samples_of_it(content: bytes) -> Iterator[Sample]:
+    num_orders, num_instruments, num_samples = struct.unpack_from("<HHH", content, 32)
+    for place in struct.unpack_from(f"<{num_samples}I", content, 192 + num_orders + 4 * num_instruments):
+        flags, convert = content[place + 18], content[place + 46]
+        (length,), (start,) = (
+            struct.unpack_from("<I", content, place + 48),
+            struct.unpack_from("<I", content, place + 72),
+        )
+        if flags & 1 and not flags & 12:  # there, neither stereo nor compressed
+            wide = bool(flags & 2)
+            offset = 0 if convert & 1 else 0x8000 if wide else 0x80
+            yield Sample(start, start + (length << wide), wide, offset)
+
+
+def varied(content: bytes, seed: int) -> bytes:
+    """The module `content` with other samples; the same for the same seed."""
+    changed = bytearray(content)
+    for index, sample in enumerate(samples_of(content)):
+        stored = np.frombuffer(
+            content, "<i2" if sample.wide else "i1", (sample.end - sample.start) >> sample.wide, sample.start
+        )
+        wav = (
+            np.cumsum(stored, dtype=stored.dtype)
+            if sample.delta
+            else stored - np.array(sample.offset).astype(stored.dtype)
+        )
+        if not wav.any():
+            continue
+        loud = wav.astype("<i2") * (1 if sample.wide else 256)
+        other = varied_sample(loud, SAMPLE_RATE, np.random.default_rng(derive_seed(seed, index)))
+        wav = other if sample.wide else (other >> 8).astype("i1")
+        wav = (
+            np.diff(wav, prepend=wav.dtype.type(0)) if sample.delta else wav + np.array(sample.offset).astype(wav.dtype)
+        )
+        changed[sample.start : sample.start + stored.nbytes] = wav.astype(stored.dtype).tobytes()
+    return bytes(changed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unpacked", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=3, help="of each module")
+    arguments = parser.parse_args()
+    for module in [path for path in modules(arguments.unpacked) if arguments.out not in path.parents]:
+        content = module.read_bytes()
+        for number in range(arguments.count):
+            path = arguments.out / f"{module.parts[-3]}.varied{number}" / "modules" / module.name
+            try:
+                other = varied(content, derive_seed("module", module.name, number))
+            except ValueError as error:
+                print(f"left out {module}: {error}", flush=True)
+                break
+            if other == content:  # nothing in it that can be changed
+                break
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with staged(path) as temporary:
+                temporary.write_bytes(other)
+
+
+if __name__ == "__main__":
+    main()

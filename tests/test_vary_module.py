@@ -1,0 +1,85 @@
+"""Other instruments in a tracker module: the samples change, and nothing but the samples."""
+
+import struct
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+WAV = (3000 * np.random.default_rng(0).standard_normal(4000)).astype("<i2")
+NARROW = (WAV >> 8).astype("i1")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return import_module("vary_module")
+
+
+def mod() -> tuple[bytes, int, np.ndarray]:
+    """Two patterns, one sample: content, where the sample begins, its values."""
+    headers = struct.pack(">22sHBBHH", b"bell", len(NARROW) // 2, 0, 64, 0, 1) + bytes(30 * 30)
+    orders = bytes([0, 1]) + bytes(126)
+    content = bytes(20) + headers + bytes([2, 127]) + orders + b"M.K." + bytes(2 * 1024)
+    return content + NARROW.tobytes(), len(content), NARROW
+
+
+def s3m() -> tuple[bytes, int, np.ndarray]:
+    """One unsigned sample of 16 bits behind one order."""
+    header = bytearray(96)
+    header[32:38], header[42:48] = struct.pack("<HHH", 1, 1, 0), struct.pack("<H4s", 2, b"SCRM")
+    content = bytes(header) + bytes([255]) + struct.pack("<H", 7) + bytes(13)  # instrument at 7 * 16 = 112
+    instrument = bytearray(80)
+    instrument[0] = 1
+    instrument[13:20] = struct.pack("<BHI", 0, 12, len(WAV))  # sample at 12 * 16 = 192
+    instrument[31] = 4
+    content += bytes(instrument)
+    return content + (WAV.astype(np.int32) + 0x8000).astype("<u2").tobytes(), len(content), WAV
+
+
+def xm() -> tuple[bytes, int, np.ndarray]:
+    """One pattern, one instrument with one sample of 8 bits, stored as differences."""
+    content = b"Extended Module: " + bytes(43) + struct.pack("<IHHHHHH", 20 + 256, 1, 0, 4, 1, 1, 0) + bytes(260)
+    content += struct.pack("<IBHH", 9, 0, 64, 5) + bytes(5)
+    content += struct.pack("<I22sBHI", 263, b"bell", 0, 1, 40) + bytes(263 - 33)
+    content += struct.pack("<I10xB", len(NARROW), 0) + bytes(25)
+    return content + np.diff(NARROW, prepend=np.int8(0)).tobytes(), len(content), NARROW
+
+
+def it() -> tuple[bytes, int, np.ndarray]:
+    """One signed sample of 16 bits, and one that is compressed."""
+    content = b"IMPM" + bytes(28) + struct.pack("<HHHH", 2, 0, 2, 0) + bytes(152) + bytes([0, 255])
+    content += struct.pack("<II", 202, 282)
+    for flags in (1 | 2, 1 | 2 | 8):
+        sample = bytearray(80)
+        sample[:4], sample[18], sample[46] = b"IMPS", flags, 1
+        sample[48:52], sample[72:76] = struct.pack("<I", len(WAV)), struct.pack("<I", 362)
+        content += bytes(sample)
+    return content + WAV.tobytes(), len(content), WAV
+
+
+@pytest.mark.parametrize("make", [mod, s3m, xm, it])
+def test_a_sample_is_found_and_varied_where_it_lies(script: ModuleType, make) -> None:
+    content, start, wav = make()
+    assert len(script.samples_of(content)) == 1
+    other = script.varied(content, seed=1)
+    assert other == script.varied(content, seed=1) and len(other) == len(content)
+    assert other[:start] == content[:start] and other != content
+    (sample,) = script.samples_of(other)
+    assert sample.start == start and sample.end == len(content)
+    stored = np.frombuffer(other, wav.dtype, len(wav), start)
+    found = (
+        np.cumsum(stored, dtype=wav.dtype) if sample.delta else stored ^ wav.dtype.type(-0x8000 if sample.offset else 0)
+    )
+    assert found.std() == pytest.approx(wav.std(), rel=0.1), "as loud as it was"
+    assert np.corrcoef(found, wav)[0, 1] > 0.4, "the same sound, darker or coloured"
+
+
+def test_what_is_no_module_is_named(script: ModuleType) -> None:
+    with pytest.raises(ValueError, match="not a module"):
+        script.samples_of(bytes(5000))
+    with pytest.raises(ValueError, match="damaged XM"):
+        script.samples_of(xm()[0][:80])
