@@ -3,11 +3,11 @@
     python scripts/render_music.py --unpacked FOLDER --out FOLDER [--arrangements 3] [--workers 2]
 
 `--unpacked` holds Debian packages taken apart with `dpkg -x` (listed in `scripts/reproduce_model.sh`): MIDI files,
-soundfonts (the plain musescore package is Ogg inside, so the lossless one), tracker modules, those of
-`scripts/vary_module.py` too. `--arrangements`: how
-often each MIDI file is rendered with other instruments (`scripts/arrange_midi.py`) and a soundfont that is drawn, from
-the second time on one of those that `scripts/vary_soundfont.py` made. Needs the programs `fluidsynth` and `openmpt123`,
-and the package `mido`. A file that exists is kept.
+soundfonts (the plain musescore package is Ogg inside, so the lossless one), tracker modules, beside them what
+`scripts/vary_module.py` made. `--arrangements`: how often each MIDI file is rendered with other instruments
+(`scripts/arrange_midi.py`) and a soundfont that is drawn, from the second time on one of those that
+`scripts/vary_soundfont.py` made. Needs the programs `fluidsynth` and `openmpt123`, and the package `mido`. A file that
+exists is kept.
 """
 
 import argparse
