@@ -9,7 +9,8 @@ nearly as good on that and keep more of what they knew. `--share` is that of the
 import argparse
 from pathlib import Path
 
-from train_released import save, weights_of
+import torch
+from train_released import save
 
 
 def main() -> None:
@@ -19,10 +20,10 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.75)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    before, after = (weights_of(path) for path in (arguments.before, arguments.after))
-    assert before.keys() == after.keys(), "two checkpoints of one stage"
-    mean = {name: value.lerp(after[name], arguments.share) for name, value in before.items()}
-    save({"ema": mean}, arguments.out)
+    before, after = (torch.load(path, weights_only=True) for path in (arguments.before, arguments.after))
+    assert before["ema"].keys() == after["ema"].keys(), "two checkpoints of one stage"
+    mean = {name: value.lerp(after["ema"][name], arguments.share) for name, value in before["ema"].items()}
+    save({"ema": mean, "step": after["step"]}, arguments.out)
 
 
 if __name__ == "__main__":

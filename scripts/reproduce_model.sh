@@ -53,8 +53,8 @@ SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:120:1e-3 levels:120:1e-3 \
-    perceptual:8:3e-4; do
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:150:1e-3 levels:180:1e-3 \
+    perceptual:12:3e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
