@@ -10,6 +10,7 @@ learns those songs by heart.
 """
 
 import argparse
+import sys
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -127,6 +128,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     kinds = songs_in(arguments.music)
+    if not kinds:
+        sys.exit(f"error: no .flac file in {', '.join(map(str, arguments.music))}")
     write = partial(write_piece, kinds=kinds, as_it_is=arguments.as_it_is, out=arguments.out)
     with Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(write, range(arguments.first, arguments.first + arguments.count)):
