@@ -10,7 +10,6 @@ power of each band of the clean piece above the level around that frame. The sta
 """
 
 import argparse
-import os
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from clips import AUDIBLE, random_gain
+from degrade_music import write_array
 
 from upscale.models.spectral_level import SpectralLevel
 from upscale.seeds import derive_seed
@@ -37,18 +37,16 @@ def write_frames(piece: Path, out: Path, model: SpectralLevel) -> None:
     """`piece` is the MP3's side; the clean one lies beside it."""
     torch.set_num_threads(1)
     path = out / piece.name
+    if path.exists():
+        return
     clean = np.load(piece.with_name(f"{piece.stem.rsplit('@', 1)[0]}@clean.npy")).astype(np.float32) / 32768
-    if path.exists() or np.mean(clean**2) < AUDIBLE:
+    if np.mean(clean**2) < AUDIBLE:
         return
     rng = np.random.default_rng(derive_seed("frames", piece.name))
     gain = random_gain(rng, quietest_db=36, loudness=3)
     order = rng.permutation(2)
     degraded = np.load(piece).astype(np.float32) / 16384
-    frames = frames_of(model, gain * clean[:, order], gain * degraded[:, order])
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
-        np.save(file, frames)
-    os.replace(temporary, path)
+    write_array(path, frames_of(model, gain * clean[:, order], gain * degraded[:, order]))
 
 
 def main() -> None:

@@ -58,9 +58,14 @@ def roundtrip(wav: np.ndarray, variant: str) -> np.ndarray:
 
 
 def store(path: Path, wav: np.ndarray, scale: float) -> None:
+    write_array(path, np.round(wav * scale).clip(-32768, 32767).astype(np.int16))
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """The whole file or none: what a killed run leaves does not end in .npy."""
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
-        np.save(file, np.round(wav * scale).clip(-32768, 32767).astype(np.int16))
+        np.save(file, array)
     os.replace(temporary, path)
 
 

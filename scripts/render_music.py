@@ -170,9 +170,8 @@ def write_song(out: Path, song: str, command: list[str], rendered: Path) -> None
         print(f"left out {song}: {error}", flush=True)
         return
     for index, part in enumerate(excerpts(wav)):
-        whole = (
-            out / f"{song}__{index}.flac"
-        )  # what a killed run leaves must not end in .flac: it would be taken for a song
+        # What a killed run leaves must not end in .flac: it would be taken for a song.
+        whole = out / f"{song}__{index}.flac"
         soundfile.write(whole.with_suffix(".part"), part, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         os.replace(whole.with_suffix(".part"), whole)
     print(song, flush=True)
