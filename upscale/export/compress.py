@@ -19,13 +19,15 @@ QUANTISED = ["Conv", "MatMul", "Gemm"]
 
 
 def to_float16(source: Path, target: Path) -> Path:
-    """Convolutions' weights are stored in float16 and cast to float32 when the file is loaded; nothing else changes."""
+    """Weights of convolutions and linear layers are stored in float16 and cast to float32 when the file is loaded; nothing else changes."""
     model = onnx.load(source)
     casts = []
+    matrices = {node.input[0] for node in model.graph.node if node.op_type == "Transpose"}  # of linear layers
     for initializer in model.graph.initializer:
         weights = numpy_helper.to_array(initializer)
         # Windows and other constants have fewer dimensions, and would lose 30 dB of the transform's accuracy.
-        if weights.dtype != np.float32 or weights.size < MIN_SIZE or weights.ndim < 3:
+        is_layer = weights.ndim >= 3 or initializer.name in matrices
+        if weights.dtype != np.float32 or weights.size < MIN_SIZE or not is_layer:
             continue
         name = initializer.name
         initializer.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}.float16"))
