@@ -19,7 +19,7 @@ QUANTISED = ["Conv", "MatMul", "Gemm"]
 
 
 def to_float16(source: Path, target: Path) -> Path:
-    """Weights of convolutions and linear layers are stored in float16 and cast to float32 when the file is loaded; nothing else changes."""
+    """Weights of layers are stored in float16 and cast to float32 when the file is loaded; nothing else changes."""
     model = onnx.load(source)
     casts = []
     matrices = {node.input[0] for node in model.graph.node if node.op_type == "Transpose"}  # of linear layers
