@@ -9,8 +9,6 @@ import torch
 from kinds import by_kind, draw
 from torch import Tensor
 
-from upscale.models.spectral_filter import bitrate_features
-
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
 AUDIBLE = 1e-7  # mean square; what is quieter teaches nothing
@@ -38,7 +36,8 @@ class Batch:
 class FrameBatch:
     """Of `scripts/cache_frames.py`, all relative to the level around a frame."""
 
-    inputs: Tensor  # [B, inputs, N]
+    inputs: Tensor  # [B, inputs, N], not told the bitrate
+    bitrate: Tensor  # kbit/s, 0 where the network is not told
     target: Tensor  # the clean sound's mean log10 power per band [B, 2, K, N]
 
 
@@ -67,9 +66,7 @@ class FrameClips:
             bitrates.append(nominal(variant) if self.rng.random() < 0.5 else 0)
         frames = torch.stack(clips).transpose(1, 2)
         inputs, target = frames[:, : -2 * self.num_bands], frames[:, -2 * self.num_bands :]
-        told = slice(2 * self.num_bands, 2 * self.num_bands + 2)  # where the network looks for the bitrate
-        inputs[:, told] = bitrate_features(inputs, torch.tensor(bitrates, dtype=torch.float32))
-        return FrameBatch(inputs, target.unflatten(1, (2, self.num_bands)))
+        return FrameBatch(inputs, torch.tensor(bitrates, dtype=torch.float32), target.unflatten(1, (2, self.num_bands)))
 
 
 class Clips:

@@ -238,9 +238,12 @@ def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dic
         value = frame_distance(predicted, batch.target, dim=2).mean()
         return value, value
 
+    def predict(batch: FrameBatch) -> Tensor:
+        return model.relative_bands(model.tell(batch.inputs, batch.bitrate))
+
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("frame_network.", "band_bias")))
-    train(model, lambda batch: model.relative_bands(batch.inputs), distance, clips, out, batch_size=32, **options)
+    train(model, predict, distance, clips, out, batch_size=32, **options)
 
 
 def keep_bands(model: SpectralLevel) -> None:

@@ -1,29 +1,35 @@
 """Other instruments in tracker modules: each sample darker, coarser or with another colour, drawn from a seed.
 
-    python scripts/vary_module.py --unpacked FOLDER --out FOLDER [--count 3]
+    python scripts/vary_module.py --unpacked FOLDER --out FOLDER [--first 0] [--count 3] [--fonts FONT.sf2 ...]
 
 Of every module under `--unpacked` (MOD, S3M, XM, IT), OUT/PACKAGE.varied0/modules/NAME and so on: the same notes on
 samples that went through `scripts/vary_soundfont.py`. A module brings samples of its own, so a hundred modules are few
-instruments. OUT may lie in the unpacked folder, for `scripts/render_music.py`. A sample keeps its length, pitch and
-loop; compressed ones (of IT) stay as they are. Layouts as in the documents of FireLight (MOD), Scream Tracker 3 (S3M),
-Mr.H (XM) and Impulse Tracker (IT).
+instruments. With `--fonts`, most samples without a loop (drums, mainly) give way to recordings out of these soundfonts,
+at another speed; whether it is in tune does not matter to a network that learns what MP3 took. OUT may lie in the
+unpacked folder, for `scripts/render_music.py`. A sample keeps its length and its loop; compressed ones (of IT) stay as
+they are. Layouts as in the documents of FireLight (MOD), Scream Tracker 3 (S3M), Mr.H (XM) and Impulse Tracker (IT).
 """
 
 import argparse
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.random import Generator
 from render_music import modules
-from vary_soundfont import varied_sample
+from scipy.signal import resample_poly
+from vary_soundfont import recordings, varied_sample
 
 from upscale.evaluation.staged import staged
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44_100  # where a note that is played high puts a sample: what is drawn is relative to half of it
 SHORTEST = 64
+EXCHANGED = 0.7  # share of the samples without a loop that become another recording
+SLOWEST, FASTEST = 70, 500  # per cent of a recording's speed: trackers store few values a second, or play them high
+FADE = 0.05  # of a sample whose recording is longer
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Sample:
     wide: bool = False  # 16 bits
     offset: int = 0  # of silence: 0 where values are signed
     delta: bool = False  # each value is the difference to the one before
+    looped: bool = False
 
 
 def samples_of(content: bytes) -> list[Sample]:
@@ -58,8 +65,8 @@ def samples_of_mod(content: bytes) -> Iterator[Sample]:
         raise ValueError("not a module")
     position = 1084 + (1 + max(content[952:1080])) * 256 * channels
     for index in range(31):
-        (words,) = struct.unpack_from(">H", content, 20 + 30 * index + 22)
-        yield Sample(position, position + 2 * words)
+        words, repeated = struct.unpack_from(">H4xH", content, 20 + 30 * index + 22)
+        yield Sample(position, position + 2 * words, looped=repeated > 1)
         position += 2 * words
 
 
@@ -71,9 +78,10 @@ def samples_of_s3m(content: bytes) -> Iterator[Sample]:
         if content[place] != 1:  # empty, or a synthesizer's
             continue
         high, low, length = struct.unpack_from("<BHI", content, place + 13)
-        wide = bool(content[place + 31] & 4)
+        looped, wide = bool(content[place + 31] & 1), bool(content[place + 31] & 4)
         start = 16 * ((high << 16) + low)
-        yield Sample(start, start + (length << wide), wide, offset=(0x8000 if wide else 0x80) if unsigned else 0)
+        offset = (0x8000 if wide else 0x80) if unsigned else 0
+        yield Sample(start, start + (length << wide), wide, offset, looped=looped)
 
 
 def samples_of_xm(content: bytes) -> Iterator[Sample]:
@@ -89,7 +97,7 @@ def samples_of_xm(content: bytes) -> Iterator[Sample]:
         headers = [struct.unpack_from("<I10xB", content, position + header * index) for index in range(num_samples)]
         position += header * num_samples
         for length, kind in headers:
-            yield Sample(position, position + length, wide=bool(kind & 16), delta=True)
+            yield Sample(position, position + length, wide=bool(kind & 16), delta=True, looped=bool(kind & 3))
             position += length
 
 
@@ -104,11 +112,23 @@ def samples_of_it(content: bytes) -> Iterator[Sample]:
         if flags & 1 and not flags & 12:  # there, neither stereo nor compressed
             wide = bool(flags & 2)
             offset = 0 if convert & 1 else 0x8000 if wide else 0x80
-            yield Sample(start, start + (length << wide), wide, offset)
+            yield Sample(start, start + (length << wide), wide, offset, looped=bool(flags & 0x30))
 
 
-def varied(content: bytes, seed: int) -> bytes:
-    """The module `content` with other samples; the same for the same seed."""
+def exchanged(sample: np.ndarray, recording: np.ndarray, rng: Generator) -> np.ndarray:
+    """int16 [T]: as much of `recording` as there is room for, at a speed that is drawn, as loud as `sample`."""
+    percent = int(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST))))
+    needed = len(sample) * percent // 100 + 1
+    wav = resample_poly(recording[:needed].astype(np.float64), 100, percent)[: len(sample)]
+    if needed < len(recording):
+        fade = max(1, int(FADE * len(wav)))
+        wav[-fade:] *= np.linspace(1, 0, fade)
+    wav *= np.abs(sample.astype(np.float64)).max() / (np.abs(wav).max() + 1e-9)
+    return np.pad(np.round(wav), (0, len(sample) - len(wav))).clip(-32_768, 32_767).astype("<i2")
+
+
+def varied(content: bytes, seed: int, others: Sequence[np.ndarray] = ()) -> bytes:
+    """The module `content` with other samples, some of them out of `others`; the same for the same seed."""
     changed = bytearray(content)
     for index, sample in enumerate(samples_of(content)):
         stored = np.frombuffer(
@@ -122,7 +142,10 @@ def varied(content: bytes, seed: int) -> bytes:
         if not wav.any():
             continue
         loud = wav.astype("<i2") * (1 if sample.wide else 256)
-        other = varied_sample(loud, SAMPLE_RATE, np.random.default_rng(derive_seed(seed, index)))
+        rng = np.random.default_rng(derive_seed(seed, index))
+        if others and not sample.looped and rng.random() < EXCHANGED:
+            loud = exchanged(loud, others[rng.integers(len(others))], rng)
+        other = varied_sample(loud, SAMPLE_RATE, rng)
         wav = other if sample.wide else (other >> 8).astype("i1")
         wav = (
             np.diff(wav, prepend=wav.dtype.type(0)) if sample.delta else wav + np.array(sample.offset).astype(wav.dtype)
@@ -135,14 +158,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unpacked", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--count", type=int, default=3, help="of each module")
+    parser.add_argument("--fonts", type=Path, nargs="+", default=[], help="soundfonts to take recordings from")
     arguments = parser.parse_args()
+    others = [recording for font in arguments.fonts for recording in recordings(font.read_bytes())]
     for module in [path for path in modules(arguments.unpacked) if arguments.out not in path.parents]:
         content = module.read_bytes()
-        for number in range(arguments.count):
+        for number in range(arguments.first, arguments.first + arguments.count):
             path = arguments.out / f"{module.parts[-3]}.varied{number}" / "modules" / module.name
             try:
-                other = varied(content, derive_seed("module", module.name, number))
+                other = varied(content, derive_seed("module", module.name, number), others)
             except ValueError as error:
                 print(f"left out {module}: {error}", flush=True)
                 break

@@ -35,6 +35,7 @@ HEADER = np.dtype(
 DARKER, STEPPED, EIGHT_BITS, COLOURED = 0.6, 0.25, 0.4, 0.7  # how often; STEPPED of those that are darker
 LOWEST_HZ, HIGHEST_HZ = 3000, 20_000  # of the low-pass that is drawn
 NUM_GAINS, GAIN_DB = 7, 5
+SHORTEST_RECORDING = 2000
 
 
 def chunks(content: bytes) -> dict[str, slice]:
@@ -63,6 +64,15 @@ def varied(content: bytes, seed: int) -> bytes:
         pair = min(index, int(header["link"])) if header["type"] in (2, 4) else index  # right and left alike
         part[:] = varied_sample(part, int(header["sample_rate"]), np.random.default_rng(derive_seed(seed, pair)))
     return bytes(changed)
+
+
+def recordings(content: bytes) -> list[np.ndarray]:
+    """The samples of a soundfont that last: int16 [T] each, of a stereo pair the left one."""
+    places = chunks(content)
+    samples = np.frombuffer(content[places["smpl"]], "<i2")
+    headers = np.frombuffer(content[places["shdr"]], HEADER)[:-1]
+    parts = [samples[header["start"] : header["end"]] for header in headers if header["type"] in (1, 4)]
+    return [part for part in parts if len(part) > SHORTEST_RECORDING and part.any()]
 
 
 def varied_sample(sample: np.ndarray, sample_rate: int, rng: Generator) -> np.ndarray:

@@ -11,13 +11,17 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from torch import nn
 
 from upscale import audio
 from upscale.export import export_onnx, to_float16, to_int8_dynamic, to_int8_static
+from upscale.export.compress import QUANTISED
 from upscale.export.graph import ConvolutionStft
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, WaveletUNet
 from upscale.models.stft import TightStft
@@ -84,10 +88,27 @@ def test_parity_at_any_batch_and_length(exported):
     np.testing.assert_allclose(loaded(wav, 48_000), _restorer("filter")(wav, 48_000), atol=1e-4)
 
 
+def _float32_layers(path: Path) -> list[str]:
+    """Convolutions and products whose weights are stored in full."""
+    graph = onnx.load(path).graph
+    weights = {one.name for one in graph.initializer if one.data_type == TensorProto.FLOAT}
+    return [node.name for node in graph.node if node.op_type in QUANTISED and node.input[1] in weights]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fill", "wavelet"])
 def test_parity_of_the_other_models(tmp_path, name):
-    _assert_parity(export_onnx(_restorer(name), tmp_path / "m.onnx"), _restorer(name))
+    exported = export_onnx(_restorer(name), tmp_path / "m.onnx")
+    _assert_parity(exported, _restorer(name))
+    module = _restorer(name).backend.model
+    layers = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.Conv1d, nn.Conv2d))]
+    assert len(_float32_layers(exported)) >= len(layers) > 0
+    wav = _noise(1, module.channels, 44_100)
+    for path in (
+        to_int8_dynamic(exported, tmp_path / "dynamic.onnx"),
+        to_int8_static(exported, tmp_path / "static.onnx", [(wav, 96.0)]),
+    ):
+        assert not _float32_layers(path), path.name
 
 
 @pytest.mark.slow

@@ -78,6 +78,34 @@ def test_a_sample_is_found_and_varied_where_it_lies(script: ModuleType, make) ->
     assert np.corrcoef(found, wav)[0, 1] > 0.4, "the same sound, darker or coloured"
 
 
+@pytest.mark.parametrize(
+    ("make", "place", "loop"),
+    [
+        (mod, 48, struct.pack(">H", 100)),  # words that are repeated
+        (s3m, 112 + 31, bytes([4 | 1])),
+        (xm, 60 + 276 + 9 + 5 + 263 + 14, bytes([1])),
+        (it, 202 + 18, bytes([1 | 2 | 16])),
+    ],
+)
+def test_a_sample_with_a_loop_keeps_its_recording(script: ModuleType, make, place: int, loop: bytes) -> None:
+    content, start, wav = make()
+    others = [np.round(20_000 * np.sin(0.05 * np.arange(60_000))).astype("<i2")]
+    assert not script.samples_of(content)[0].looped
+    looped = content[:place] + loop + content[place + len(loop) :]
+    assert script.samples_of(looped)[0].looped
+    assert any(script.varied(content, seed, others) != script.varied(content, seed) for seed in range(3))
+    assert all(script.varied(looped, seed, others) == script.varied(looped, seed) for seed in range(3))
+
+
+def test_another_recording_is_as_loud_and_ends_quietly(script: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    for length in (1000, 60_000):
+        wav = script.exchanged(WAV, (5000 * rng.standard_normal(length)).astype("<i2"), rng)
+        assert len(wav) == len(WAV) and wav.dtype == np.dtype("<i2")
+        assert np.abs(wav).max() == np.abs(WAV).max()
+        assert np.abs(wav[-2:]).max() < 0.1 * np.abs(wav).max()
+
+
 def test_what_is_no_module_is_named(script: ModuleType) -> None:
     with pytest.raises(ValueError, match="not a module"):
         script.samples_of(bytes(5000))

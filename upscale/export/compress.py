@@ -22,7 +22,7 @@ def to_float16(source: Path, target: Path) -> Path:
     """Weights of layers are stored in float16 and cast to float32 when the file is loaded; nothing else changes."""
     model = onnx.load(source)
     casts = []
-    matrices = {node.input[0] for node in model.graph.node if node.op_type == "Transpose"}  # of linear layers
+    matrices = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}  # of linear layers
     for initializer in model.graph.initializer:
         weights = numpy_helper.to_array(initializer)
         # Windows and other constants have fewer dimensions, and would lose 30 dB of the transform's accuracy.

@@ -17,6 +17,8 @@ from pathlib import Path
 import onnx
 import torch
 import torch.nn.functional as F
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from upscale.errors import UserError
@@ -26,6 +28,7 @@ from upscale.restore.restorer import Restorer
 
 OPSET = 18
 EXAMPLE_SECONDS = 1.5
+LAYOUTS = {"Transpose", "Unsqueeze", "Squeeze", "Gather"}  # the same values in another order or shape
 
 
 class ConvolutionStft(nn.Module):
@@ -113,6 +116,7 @@ def export_onnx(restorer: Restorer, path: str | os.PathLike[str]) -> Path:
         assert program is not None
         model = program.model_proto
         forget_origin(model)
+        fold_layouts(model)
         describe(model, traits)
         temporary.write_bytes(model.SerializeToString())
     return path
@@ -132,6 +136,29 @@ def forget_origin(model: onnx.ModelProto) -> None:
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+def fold_layouts(model: onnx.ModelProto) -> None:
+    """Store the weights of layers as they are multiplied, not to be turned first: only then does what compresses a
+    file see that they are weights. Sines and cosines stay part of the graph (`ConvolutionStft`)."""
+    graph = model.graph
+    constants = {initializer.name: numpy_helper.to_array(initializer) for initializer in graph.initializer}
+    folded, kept = {}, []
+    for node in graph.node:
+        is_layout = node.op_type in LAYOUTS and all(name in constants for name in node.input)
+        if is_layout or node.op_type == "Constant":
+            (value,) = ReferenceEvaluator(node).run(None, {name: constants[name] for name in node.input})
+            constants[node.output[0]] = value
+        if is_layout:
+            folded[node.output[0]] = value
+        else:
+            kept.append(node)
+    used = {name for node in kept for name in node.input}
+    initializers = [initializer for initializer in graph.initializer if initializer.name in used]
+    initializers += [numpy_helper.from_array(value, name) for name, value in folded.items() if name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(initializers)
 
 
 def describe(model: onnx.ModelProto, traits: Traits) -> None:

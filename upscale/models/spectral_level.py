@@ -102,6 +102,9 @@ class SpectralLevel(nn.Module):
         self.register_buffer("brief_window", torch.hann_window(BRIEF_WINDOW), persistent=False)
         self.brief_hop, self.brief_scale = self.stft.hop // 4, float(1 / self.brief_window.sum() ** 2)
 
+        # Of the inputs: the first bands are how uneven each is, then what `bitrate_features` gives, then left and right.
+        self.told = slice(2 * num_bands, 2 * num_bands + 2)
+        self.left_right = slice(self.told.stop, self.told.stop + 2 * num_bands)
         num_inputs = 8 * num_bands + num_low + 4 * BRIEF_BANDS + 3
         num_outputs = num_blocks * width + 4 * num_bands
         self.frame_network = DeepFrameNetwork(num_inputs, frame_width, num_outputs)
@@ -131,9 +134,13 @@ class SpectralLevel(nn.Module):
 
     def relative_bands(self, inputs: Tensor) -> Tensor:
         """The same from [B, inputs, N], above the level around a frame."""
-        first = 2 * self.num_bands + 2  # of `frame_features`: left and right now
-        given = 2 * (inputs[:, first : first + 2 * self.num_bands] - 1)
+        given = 2 * (inputs[:, self.left_right] - 1)
         return blend(given.unflatten(1, (2, self.num_bands)), self.answer(inputs)[1], level=0)
+
+    def tell(self, inputs: Tensor, bitrate: Tensor) -> Tensor:
+        """[B, inputs, N] with another bitrate: kbit/s [B], 0 for not known."""
+        features = bitrate_features(inputs, bitrate)
+        return torch.cat([inputs[:, : self.told.start], features, inputs[:, self.told.stop :]], dim=1)
 
     def relative(self, degraded: Spectrum) -> tuple[Tensor, Tensor]:
         """Log10 power of left, right, mid and side [B, 4, F - 1, N] above the level around a frame [B, 1, 1, N]."""
