@@ -62,9 +62,9 @@ class FrameClips:
             variant = path.stem.rsplit("@", 1)[1]
             stored = np.load(path, mmap_mode="r")
             start = self.rng.integers(0, len(stored) - self.num_frames + 1)
-            clips.append(torch.from_numpy(stored[start : start + self.num_frames].astype(np.float32)))
+            clips.append(torch.from_numpy(np.array(stored[start : start + self.num_frames])))
             bitrates.append(nominal(variant) if self.rng.random() < 0.5 else 0)
-        frames = torch.stack(clips).transpose(1, 2)
+        frames = torch.stack(clips).float().transpose(1, 2)
         inputs, target = frames[:, : -2 * self.num_bands], frames[:, -2 * self.num_bands :]
         return FrameBatch(inputs, torch.tensor(bitrates, dtype=torch.float32), target.unflatten(1, (2, self.num_bands)))
 

@@ -48,7 +48,8 @@ CC-BY-SA-4.0 | soundfonts |
 vodovod, penguin-command, njam-data, bb, tuxtype-data, tuxmath-data, solarwolf, dodgindiamond2, bugsquish, vor, \
 vectoroids, tomatoes-data, pathogen, monsterz-data, gweled, gltron, fb-music-high, cuyo-data, criticalmass-data, \
 black-box, ballz-data, sdlbasic | GPL-2+ and GPL-3+, LGPL-2.1, Zlib, BSD, CC0-1.0, public domain | tracker modules |
-| the same modules with other samples (`scripts/vary_module.py`) | as above | tracker modules |"""
+| the same modules with other samples (`scripts/vary_module.py`), some out of the soundfonts above | as above | \
+tracker modules |"""
 
 
 def write_card(folder: Path) -> None:

@@ -96,10 +96,10 @@ def brightness_db(wav: np.ndarray) -> float:
 
 def render_songs(unpacked: Path, out: Path, arrangements: int, workers: int) -> None:
     """Every module, and every MIDI file on two fonts as it is and in other arrangements: OUT/NAME__0.flac, ..."""
-    fonts = [next(unpacked.rglob(name)) for name in SOUNDFONTS]
     varied = sorted(unpacked.rglob("varied_*.sf2"))
     with tempfile.TemporaryDirectory() as name, ThreadPool(workers) as pool:
         songs = list(midi_files(unpacked, Path(name)))
+        fonts = [next(unpacked.rglob(name)) for name in SOUNDFONTS] if songs else []
         jobs = [partial(render_module, module, out) for module in modules(unpacked)]
         for index, (song, midi) in enumerate(songs):
             jobs.append(partial(render_midi, midi, fonts[index % 2], out, f"midi_{song}"))

@@ -79,22 +79,33 @@ def test_a_sample_is_found_and_varied_where_it_lies(script: ModuleType, make) ->
 
 
 @pytest.mark.parametrize(
-    ("make", "place", "loop"),
+    ("make", "places"),
     [
-        (mod, 48, struct.pack(">H", 100)),  # words that are repeated
-        (s3m, 112 + 31, bytes([4 | 1])),
-        (xm, 60 + 276 + 9 + 5 + 263 + 14, bytes([1])),
-        (it, 202 + 18, bytes([1 | 2 | 16])),
+        (mod, {48: struct.pack(">H", 100)}),  # words that are repeated
+        (s3m, {112 + 20: struct.pack("<II", 50, 250), 112 + 31: bytes([4 | 1])}),
+        (xm, {60 + 276 + 9 + 5 + 263 + 4: struct.pack("<II", 50, 200), 60 + 276 + 9 + 5 + 263 + 14: bytes([1])}),
+        (it, {202 + 18: bytes([1 | 2 | 16]), 202 + 52: struct.pack("<II", 50, 250)}),
+        (it, {202 + 18: bytes([1 | 2 | 32]), 202 + 64: struct.pack("<II", 50, 250)}),
     ],
 )
-def test_a_sample_with_a_loop_keeps_its_recording(script: ModuleType, make, place: int, loop: bytes) -> None:
-    content, start, wav = make()
+def test_a_sample_with_a_loop_is_known(script: ModuleType, make, places: dict[int, bytes]) -> None:
+    content, _, _ = make()
     others = [np.round(20_000 * np.sin(0.05 * np.arange(60_000))).astype("<i2")]
-    assert not script.samples_of(content)[0].looped
-    looped = content[:place] + loop + content[place + len(loop) :]
-    assert script.samples_of(looped)[0].looped
-    assert any(script.varied(content, seed, others) != script.varied(content, seed) for seed in range(3))
-    assert all(script.varied(looped, seed, others) == script.varied(looped, seed) for seed in range(3))
+    assert script.samples_of(content)[0].loop == 0
+    looped = bytearray(content)
+    for place, value in places.items():
+        looped[place : place + len(value)] = value
+    assert script.samples_of(bytes(looped))[0].loop == 200
+    for either in (content, bytes(looped)):
+        assert any(script.varied(either, seed, others) != script.varied(either, seed) for seed in range(5))
+        assert any(script.varied(either, seed, others) == script.varied(either, seed) for seed in range(9))
+
+
+@pytest.mark.parametrize("loop", [2, 100, 256, 1500])
+def test_a_synthetic_wave_fits_its_loop(script: ModuleType, loop: int) -> None:
+    wav = script.synthetic(WAV, loop, np.random.default_rng(loop)).astype(np.float64)
+    assert len(wav) == len(WAV) and wav.std() == pytest.approx(WAV.std(), rel=0.2)
+    np.testing.assert_allclose(wav[loop:], wav[:-loop], atol=1)
 
 
 def test_another_recording_is_as_loud_and_ends_quietly(script: ModuleType) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
@@ -142,20 +143,20 @@ def fold_layouts(model: onnx.ModelProto) -> None:
     """Store the weights of layers as they are multiplied, not to be turned first: only then does what compresses a
     file see that they are weights. Sines and cosines stay part of the graph (`ConvolutionStft`)."""
     graph = model.graph
-    constants = {initializer.name: numpy_helper.to_array(initializer) for initializer in graph.initializer}
-    folded, kept = {}, []
+    constants: dict[str, np.ndarray] = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    folded, kept = set(), []
     for node in graph.node:
         is_layout = node.op_type in LAYOUTS and all(name in constants for name in node.input)
         if is_layout or node.op_type == "Constant":
-            (value,) = ReferenceEvaluator(node).run(None, {name: constants[name] for name in node.input})
-            constants[node.output[0]] = value
+            (value,) = list(ReferenceEvaluator(node).run(None, {name: constants[name] for name in node.input}))
+            constants[node.output[0]] = np.asarray(value)
         if is_layout:
-            folded[node.output[0]] = value
+            folded.add(node.output[0])
         else:
             kept.append(node)
     used = {name for node in kept for name in node.input}
     initializers = [initializer for initializer in graph.initializer if initializer.name in used]
-    initializers += [numpy_helper.from_array(value, name) for name, value in folded.items() if name in used]
+    initializers += [numpy_helper.from_array(constants[name], name) for name in sorted(folded & used)]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
     graph.initializer.extend(initializers)

@@ -102,7 +102,7 @@ class SpectralLevel(nn.Module):
         self.register_buffer("brief_window", torch.hann_window(BRIEF_WINDOW), persistent=False)
         self.brief_hop, self.brief_scale = self.stft.hop // 4, float(1 / self.brief_window.sum() ** 2)
 
-        # Of the inputs: the first bands are how uneven each is, then what `bitrate_features` gives, then left and right.
+        # Where in the inputs the bitrate and the bands of left and right lie, behind how uneven each band is.
         self.told = slice(2 * num_bands, 2 * num_bands + 2)
         self.left_right = slice(self.told.stop, self.told.stop + 2 * num_bands)
         num_inputs = 8 * num_bands + num_low + 4 * BRIEF_BANDS + 3
