@@ -1,5 +1,6 @@
 """What `scripts/train_released.py` trains on: random clips of songs before and after MP3, or of their frames."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,21 +42,31 @@ class FrameBatch:
     target: Tensor  # the clean sound's mean log10 power per band [B, 2, K, N]
 
 
+class Arrays:
+    """The .npy files of some folders; those that join them later are found too."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self.folders = folders
+        self.scanned = -math.inf
+
+    def changed(self) -> list[Path] | None:
+        """All of them in order, the first time and every few minutes; in between None."""
+        if time.monotonic() - self.scanned < RESCAN_SECONDS:
+            return None
+        self.scanned = time.monotonic()
+        return sorted(path for folder in self.folders for path in folder.glob("*.npy"))
+
+
 class FrameClips:
     """Random clips of the frames that `scripts/cache_frames.py` wrote."""
 
     def __init__(self, folders: list[Path], *, num_bands: int, num_frames: int, seed: int) -> None:
-        self.folders, self.num_bands, self.num_frames = folders, num_bands, num_frames
+        self.arrays, self.num_bands, self.num_frames = Arrays(folders), num_bands, num_frames
         self.rng = np.random.default_rng(seed)
-        self.scan()
-
-    def scan(self) -> None:
-        self.pieces = sorted(path for folder in self.folders for path in folder.glob("*.npy"))
-        self.scanned = time.monotonic()
 
     def batch(self, size: int) -> FrameBatch:
-        if time.monotonic() - self.scanned > RESCAN_SECONDS:
-            self.scan()
+        if (paths := self.arrays.changed()) is not None:
+            self.pieces = paths
         clips, bitrates = [], []
         for _ in range(size):
             path = self.pieces[self.rng.integers(len(self.pieces))]
@@ -82,14 +93,13 @@ class Clips:
         seed: int,
         loudness: float = 1.0,
     ) -> None:
-        self.folders, self.weights, self.length = folders, weights, length
+        self.arrays, self.weights, self.length = Arrays(folders), weights, length
         self.quietest_db, self.loudness = quietest_db, loudness
         self.rng = np.random.default_rng(seed)
-        self.scan()
 
-    def scan(self) -> None:
+    def sort(self, paths: list[Path]) -> None:
         found: dict[str, dict[str, Path]] = {}
-        for path in sorted(path for folder in self.folders for path in folder.glob("*.npy")):
+        for path in paths:
             song, variant = path.stem.rsplit("@", 1)
             if variant == "clean" or not variant.isdigit() or int(variant) in self.weights:
                 found.setdefault(f"{path.parent.name}/{song}", {})[variant] = path
@@ -97,7 +107,6 @@ class Clips:
         shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
         songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
         self.kinds = by_kind((name.split("/")[-1], song) for name, song in songs.items())
-        self.scanned = time.monotonic()
 
     def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
         rng = self.rng
@@ -119,8 +128,8 @@ class Clips:
         return clean * gain, degraded * gain, nominal(variant) if rng.random() < 0.5 else 0
 
     def batch(self, size: int) -> Batch:
-        if time.monotonic() - self.scanned > RESCAN_SECONDS:
-            self.scan()
+        if (paths := self.arrays.changed()) is not None:
+            self.sort(paths)
         clean, degraded, bitrate = zip(*[self.clip() for _ in range(size)], strict=True)
         return Batch(
             clean=torch.tensor(np.stack(clean), dtype=torch.float32),
