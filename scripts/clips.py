@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,22 +63,25 @@ class FrameClips:
 
     def __init__(self, folders: list[Path], *, num_bands: int, num_frames: int, seed: int) -> None:
         self.arrays, self.num_bands, self.num_frames = Arrays(folders), num_bands, num_frames
+        self.readers = ThreadPoolExecutor(8)  # more frames than memory holds: it is the disk that is waited for
         self.rng = np.random.default_rng(seed)
 
     def batch(self, size: int) -> FrameBatch:
         if (paths := self.arrays.changed()) is not None:
             self.pieces = paths
-        clips, bitrates = [], []
-        for _ in range(size):
-            path = self.pieces[self.rng.integers(len(self.pieces))]
-            variant = path.stem.rsplit("@", 1)[1]
-            stored = np.load(path, mmap_mode="r")
-            start = self.rng.integers(0, len(stored) - self.num_frames + 1)
-            clips.append(torch.from_numpy(np.array(stored[start : start + self.num_frames])))
-            bitrates.append(nominal(variant) if self.rng.random() < 0.5 else 0)
-        frames = torch.stack(clips).float().transpose(1, 2)
+        paths = [self.pieces[self.rng.integers(len(self.pieces))] for _ in range(size)]
+        clips = self.readers.map(self.clip, paths, self.rng.random(size))
+        frames = torch.stack(list(clips)).float().transpose(1, 2)
+        told = torch.tensor([nominal(path.stem.rsplit("@", 1)[1]) for path in paths], dtype=torch.float32)
+        bitrate = torch.where(torch.from_numpy(self.rng.random(size) < 0.5), told, 0)
         inputs, target = frames[:, : -2 * self.num_bands], frames[:, -2 * self.num_bands :]
-        return FrameBatch(inputs, torch.tensor(bitrates, dtype=torch.float32), target.unflatten(1, (2, self.num_bands)))
+        return FrameBatch(inputs, bitrate, target.unflatten(1, (2, self.num_bands)))
+
+    def clip(self, path: Path, place: float) -> Tensor:
+        """[N, inputs + 2 * bands], `place` of the way, 0 to 1, from the first that there is to the last."""
+        stored = np.load(path, mmap_mode="r")
+        start = int(place * (len(stored) - self.num_frames + 1))
+        return torch.from_numpy(np.array(stored[start : start + self.num_frames]))
 
 
 class Clips:

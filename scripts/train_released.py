@@ -24,7 +24,6 @@ import copy
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -179,8 +178,6 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         clips.rng = np.random.default_rng(derive_seed(seed, state["step"]))
     step, begin, saved, values = state["step"], time.monotonic() - state["seconds"], time.monotonic(), []
-    reader = ThreadPoolExecutor(1)  # reads the next batch meanwhile
-    coming = reader.submit(clips.batch, batch_size)
     while True:
         seconds = time.monotonic() - begin
         progress = seconds / (60 * minutes)
@@ -191,10 +188,9 @@ def train(
             print(f"{seconds / 60:.1f} min, step {step}: {np.mean(values):+.4f}", flush=True)
             saved, values = time.monotonic(), []
         if progress >= 1:
-            reader.shutdown()
             return
         optimizer.set_rate(learning_rate * min(1, (step + 1) / 50) * (1 - progress))
-        batch, coming = coming.result(), reader.submit(clips.batch, batch_size)
+        batch = clips.batch(batch_size)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             restored = restore(batch)
         objective, shown = loss(restored.float(), batch)
