@@ -42,6 +42,7 @@ from upscale.seeds import derive_seed
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
+BANDS = ("frame_network.", "band_tail.", "band_bias")  # what the stage `bands` trains of `SpectralLevel`, and it alone
 NUM_FRAMES = 96  # of a clip of `bands`: 1.1 s, as the frame network's reach
 NOISE_POWER = 1e-10
 # How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`Guard`).
@@ -242,14 +243,15 @@ def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dic
         return model.relative_bands(model.tell(batch.inputs, batch.bitrate))
 
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(("frame_network.", "band_bias")))
+        parameter.requires_grad_(name.startswith(BANDS))
     train(model, predict, distance, clips, out, batch_size=32, **options)
 
 
 def keep_bands(model: SpectralLevel) -> None:
     """What `bands` taught stays: trained along, it is forgotten (band means at 96 kbit/s 0.29 -> 0.32)."""
-    model.frame_network.requires_grad_(False).eval()
-    model.frame_network.tail.requires_grad_(True)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(BANDS))
+    model.frame_network.eval()
 
 
 def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
 def model() -> SpectralLevel:
     torch.manual_seed(0)
     model = SpectralLevel(width=8, num_blocks=1, frame_width=16).eval()
-    torch.nn.init.normal_(model.frame_network.tail.weight, std=0.3)
+    torch.nn.init.normal_(model.band_tail.weight, std=0.3)
     return model
 
 

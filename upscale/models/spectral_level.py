@@ -53,22 +53,19 @@ class FrameBlock(nn.Module):
 
 
 class DeepFrameNetwork(nn.Module):
-    """What a whole frame and those around it look like: [B, inputs, N] -> [B, outputs, N], zero at the start."""
+    """What a whole frame and those around it look like: [B, inputs, N] -> [B, N, width]."""
 
-    def __init__(self, num_inputs: int, width: int, num_outputs: int) -> None:
+    def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__()
         self.head = nn.Linear(num_inputs, width)
         self.blocks = nn.ModuleList([FrameBlock(width, dilation) for dilation in DILATIONS])
         self.norm = nn.LayerNorm(width)
-        self.tail = nn.Linear(width, num_outputs)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
         hidden = self.head(frames.transpose(1, 2))
         for block in self.blocks:
             hidden = block(hidden)
-        return self.tail(self.norm(hidden)).transpose(1, 2)
+        return self.norm(hidden)
 
 
 class SpectralLevel(nn.Module):
@@ -106,14 +103,16 @@ class SpectralLevel(nn.Module):
         self.told = slice(2 * num_bands, 2 * num_bands + 2)
         self.left_right = slice(self.told.stop, self.told.stop + 2 * num_bands)
         num_inputs = 8 * num_bands + num_low + 4 * BRIEF_BANDS + 3
-        num_outputs = num_blocks * width + 4 * num_bands
-        self.frame_network = DeepFrameNetwork(num_inputs, frame_width, num_outputs)
+        self.frame_network = DeepFrameNetwork(num_inputs, frame_width)
+        self.offset_tail = nn.Linear(frame_width, num_blocks * width)
+        self.band_tail = nn.Linear(frame_width, 4 * num_bands)
         self.head = nn.Conv2d(4 * fold, width, kernel_size=1)
         self.position = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
         self.blocks = nn.ModuleList([TrunkBlock(width, 1 + block % 2, 1) for block in range(num_blocks)])
         self.tail = nn.Conv2d(width, 4 * fold, kernel_size=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        for tail in (self.offset_tail, self.band_tail, self.tail):
+            nn.init.zeros_(tail.weight)
+            nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
         falling, rising = torch.linspace(-1, -3, num_bands), torch.linspace(-2, 1, num_bands)
         self.band_bias = nn.Parameter(torch.cat([falling, falling, rising, rising]))
 
@@ -159,8 +158,8 @@ class SpectralLevel(nn.Module):
 
     def answer(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """[B, inputs, N] to what `frames` says."""
-        frames = self.frame_network(inputs)
-        offsets, bands = frames[:, : -4 * self.num_bands], frames[:, -4 * self.num_bands :]
+        hidden = self.frame_network(inputs)
+        offsets, bands = (tail(hidden).transpose(1, 2) for tail in (self.offset_tail, self.band_tail))
         return offsets, (bands + self.band_bias[:, None]).unflatten(1, (4, self.num_bands))
 
     def band_mean(self, values: Tensor) -> Tensor:
