@@ -70,6 +70,7 @@ def test_a_clip_of_frames_is_told_the_bitrate_or_not(
     wav = torch.tensor(degraded.T[None])
     relative, level = model.relative(model.stft.analyse(wav))
     silent = model.inputs(wav, relative, level, None)
+    assert torch.equal(once.inputs[:, model.told], silent[:, model.told, :50].expand(24, -1, -1))
     for bitrate in (0.0, 130.0):
         told = model.inputs(wav, relative, level, torch.tensor([bitrate]))
         assert torch.equal(model.tell(silent, torch.tensor([bitrate])), told)

@@ -134,7 +134,7 @@ class SpectralLevel(nn.Module):
     def relative_bands(self, inputs: Tensor) -> Tensor:
         """The same from [B, inputs, N], above the level around a frame."""
         given = 2 * (inputs[:, self.left_right] - 1)
-        return blend(given.unflatten(1, (2, self.num_bands)), self.answer(inputs)[1], level=0)
+        return blend(given.unflatten(1, (2, self.num_bands)), self.band_answer(self.frame_network(inputs)), level=0)
 
     def tell(self, inputs: Tensor, bitrate: Tensor) -> Tensor:
         """[B, inputs, N] with another bitrate: kbit/s [B], 0 for not known."""
@@ -150,17 +150,17 @@ class SpectralLevel(nn.Module):
 
     def frames(self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
         """The frame network's offsets for the trunk [B, blocks * width, N] and its answer per band [B, 4, K, N]."""
-        return self.answer(self.inputs(wav, relative, level, bitrate))
+        hidden = self.frame_network(self.inputs(wav, relative, level, bitrate))
+        return self.offset_tail(hidden).transpose(1, 2), self.band_answer(hidden)
 
     def inputs(self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> Tensor:
         """All that the frame network sees: [B, inputs, N]."""
         return torch.cat([self.frame_features(relative, level, bitrate), self.brief_features(wav, level)], dim=1)
 
-    def answer(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, inputs, N] to what `frames` says."""
-        hidden = self.frame_network(inputs)
-        offsets, bands = (tail(hidden).transpose(1, 2) for tail in (self.offset_tail, self.band_tail))
-        return offsets, (bands + self.band_bias[:, None]).unflatten(1, (4, self.num_bands))
+    def band_answer(self, hidden: Tensor) -> Tensor:
+        """[B, N, frame_width] of the frame network to its answer per band [B, 4, K, N]."""
+        bands = self.band_tail(hidden).transpose(1, 2) + self.band_bias[:, None]
+        return bands.unflatten(1, (4, self.num_bands))
 
     def band_mean(self, values: Tensor) -> Tensor:
         """[B, C, F - 1, N] -> [B, C, K, N]."""
