@@ -38,6 +38,22 @@ def projects(share: Path) -> Iterator[Path]:
             yield path
 
 
+def drum_sounds(share: Path) -> list[str]:
+    """LMMS's synthesised drums, as its projects name them."""
+    samples = share / "samples"
+    return sorted(str(path.relative_to(samples)) for path in samples.glob("drumsynth/**/*.ds"))
+
+
+def synthesiser_presets(share: Path) -> list[Path]:
+    presets = [path for name in SYNTHESISERS for path in sorted(share.glob(f"presets/{name}/**/*.xpf"))]
+    return [path for path in presets if read_project(path).find(".//instrumenttrack") is not None]
+
+
+def lmms_command(project: Path, rendered: Path) -> list[str]:
+    command = ["lmms", "--allowroot", "render", str(project), "-o", str(rendered), "-f", "wav"]
+    return [*command, "-s", str(SAMPLE_RATE)]
+
+
 def set_drum(track: ElementTree.Element, drum: str) -> None:
     instrument = track.find("instrument")
     assert instrument is not None
@@ -83,10 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    samples = arguments.share / "samples"
-    drums = sorted(str(path.relative_to(samples)) for path in samples.glob("drumsynth/**/*.ds"))
-    presets = [path for name in SYNTHESISERS for path in sorted(arguments.share.glob(f"presets/{name}/**/*.xpf"))]
-    presets = [path for path in presets if read_project(path).find(".//instrumenttrack") is not None]
+    drums, presets = drum_sounds(arguments.share), synthesiser_presets(arguments.share)
     for number in range(arguments.arrangements):
         for path in projects(arguments.share):
             project = read_project(path)
@@ -94,9 +107,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 arranged, rendered = Path(scratch) / "arranged.mmp", Path(scratch) / "rendered.wav"
                 ElementTree.ElementTree(project).write(arranged, encoding="utf-8", xml_declaration=True)
-                command = ["lmms", "--allowroot", "render", str(arranged), "-o", str(rendered), "-f", "wav"]
                 name = path.stem.replace("(", "_").replace(")", "")
-                write_song(arguments.out, f"lmms_{name}_{number}", [*command, "-s", str(SAMPLE_RATE)], rendered)
+                write_song(arguments.out, f"lmms_{name}_{number}", lmms_command(arranged, rendered), rendered)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Other instruments in tracker modules: each sample darker, coarser or with another colour, drawn from a seed.
 
     python scripts/vary_module.py --unpacked FOLDER --out FOLDER [--first 0] [--count 3] [--fonts FONT.sf2 ...]
+        [--silent 0.4]
 
 Of every module under `--unpacked` (MOD, S3M, XM, IT), OUT/PACKAGE.varied0/modules/NAME and so on: the same notes on
 samples that went through `scripts/vary_soundfont.py`. A module brings samples of its own, so a hundred modules are few
 instruments. With `--fonts`, most samples without a loop (drums, mainly) give way to recordings out of these soundfonts,
 at another speed, and many with a loop to a synthesizer's wave; whether it is in tune does not matter to a network that
-learns what MP3 took. OUT may lie in the unpacked folder, for `scripts/render_music.py`. A sample keeps its length and
+learns what MP3 took. `--silent` is the share of samples that fall silent: fewer voices, and nothing between their lines
+in the spectrum. OUT may lie in the unpacked folder, for `scripts/render_music.py`. A sample keeps its length and
 its loop; compressed ones (of IT) stay as they are. Layouts as in the documents of FireLight (MOD), Scream Tracker 3
 (S3M), Mr.H (XM) and Impulse Tracker (IT).
 """
@@ -146,8 +148,11 @@ def synthetic(sample: np.ndarray, loop: int, rng: Generator) -> np.ndarray:
     return np.round(wav).astype("<i2")
 
 
-def varied(content: bytes, seed: int, others: Sequence[np.ndarray] = ()) -> bytes:
-    """The module `content` with other samples, some of them out of `others`; the same for the same seed."""
+def varied(content: bytes, seed: int, others: Sequence[np.ndarray] = (), silent: float = 0) -> bytes:
+    """The module `content` with other samples, some of them out of `others`; the same for the same seed.
+
+    `silent`: share of the samples that become silence.
+    """
     changed = bytearray(content)
     for index, sample in enumerate(samples_of(content)):
         stored = np.frombuffer(
@@ -166,6 +171,8 @@ def varied(content: bytes, seed: int, others: Sequence[np.ndarray] = ()) -> byte
             recording = others[rng.integers(len(others))]
             loud = synthetic(loud, sample.loop, rng) if sample.loop else exchanged(loud, recording, rng)
         other = varied_sample(loud, SAMPLE_RATE, np.random.default_rng(derive_seed(seed, index)))
+        if np.random.default_rng(derive_seed("silent", seed, index)).random() < silent:
+            other = np.zeros_like(other)
         wav = other if sample.wide else (other >> 8).astype("i1")
         wav = (
             np.diff(wav, prepend=wav.dtype.type(0)) if sample.delta else wav + np.array(sample.offset).astype(wav.dtype)
@@ -181,6 +188,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--count", type=int, default=3, help="of each module")
     parser.add_argument("--fonts", type=Path, nargs="+", default=[], help="soundfonts to take recordings from")
+    parser.add_argument("--silent", type=float, default=0, help="share of the samples that fall silent, 0 to 1")
     arguments = parser.parse_args()
     others = [recording for font in arguments.fonts for recording in recordings(font.read_bytes())]
     for module in [path for path in modules(arguments.unpacked) if arguments.out not in path.parents]:
@@ -188,7 +196,7 @@ def main() -> None:
         for number in range(arguments.first, arguments.first + arguments.count):
             path = arguments.out / f"{module.parts[-3]}.varied{number}" / "modules" / module.name
             try:
-                other = varied(content, derive_seed("module", module.name, number), others)
+                other = varied(content, derive_seed("module", module.name, number), others, arguments.silent)
             except ValueError as error:
                 print(f"left out {module}: {error}", flush=True)
                 break

@@ -70,6 +70,37 @@ def test_no_lossy_sample_is_left_in_a_rearranged_project(monkeypatch: pytest.Mon
         assert b".ogg" not in ElementTree.tostring(project)
 
 
+def test_a_midi_file_plays_on_presets_note_by_note(tune: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("sequence_lmms", monkeypatch)
+    preset = tmp_path / "preset.xpf"
+    preset.write_text('<lmms-project><instrumenttrack><instrument name="sid"/></instrumenttrack></lmms-project>')
+
+    def played(seed: int) -> ElementTree.Element:
+        project = ElementTree.fromstring(
+            "<lmms-project><head bpm='90'/><song><trackcontainer>"
+            "<track><instrumenttrack basenote='57'><instrument name='audiofileprocessor'>"
+            "<audiofileprocessor src='rim.ogg'/></instrument></instrumenttrack><pattern><note/></pattern></track>"
+            "<track/></trackcontainer></song></lmms-project>"
+        )
+        script.sequence(project, tune, ["kick.ds"], [preset], np.random.default_rng(seed))
+        return project
+
+    project = next(project for seed in range(9) if len(list((project := played(seed)).iter("track"))) == 2)
+    drum, melody = project.iter("track")
+    assert [track.find("instrumenttrack/instrument").get("name") for track in (drum, melody)] == [
+        "audiofileprocessor",
+        "sid",
+    ]
+    assert {note.get("key") for note in drum.iter("note")} == {"57"}
+    keys = [int(note.get("key")) for note in melody.iter("note")]
+    assert set(np.diff(keys)) == {1, -11}, "the intervals of the tune"
+    places = [int(note.get("pos")) for note in melody.iter("note")]
+    assert len(places) == pytest.approx(2 * script.SECONDS, abs=1)
+    assert np.diff(places) == pytest.approx(script.TICKS_PER_SECOND / 2, abs=1), "two notes a second"
+    assert b".ogg" not in ElementTree.tostring(project)
+    assert ElementTree.tostring(played(0)) == ElementTree.tostring(played(0)) != ElementTree.tostring(played(1))
+
+
 def test_dark_music_is_told_from_bright(monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("render_music", monkeypatch)
     noise = np.random.default_rng(0).standard_normal((44_100, 2))

@@ -117,6 +117,19 @@ def test_another_recording_is_as_loud_and_ends_quietly(script: ModuleType) -> No
         assert np.abs(wav[-2:]).max() < 0.1 * np.abs(wav).max()
 
 
+@pytest.mark.parametrize("make", [mod, s3m, xm, it])
+def test_a_share_of_the_samples_falls_silent(script: ModuleType, make) -> None:
+    content, start, wav = make()
+    assert script.varied(content, seed=1, silent=0) == script.varied(content, seed=1)
+    quiet = script.varied(content, seed=1, silent=1)
+    (sample,) = script.samples_of(quiet)
+    stored = np.frombuffer(quiet, wav.dtype, len(wav), start)
+    assert quiet[:start] == content[:start]
+    assert np.all(stored == stored[0]) and stored[0] == np.array(sample.offset).astype(wav.dtype)
+    outcomes = {script.varied(content, seed, silent=0.5) == script.varied(content, seed) for seed in range(9)}
+    assert outcomes == {True, False}
+
+
 def test_what_is_no_module_is_named(script: ModuleType) -> None:
     with pytest.raises(ValueError, match="not a module"):
         script.samples_of(bytes(5000))
