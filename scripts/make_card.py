@@ -49,7 +49,9 @@ vodovod, penguin-command, njam-data, bb, tuxtype-data, tuxmath-data, solarwolf, 
 vectoroids, tomatoes-data, pathogen, monsterz-data, gweled, gltron, fb-music-high, cuyo-data, criticalmass-data, \
 black-box, ballz-data, sdlbasic | GPL-2+ and GPL-3+, LGPL-2.1, Zlib, BSD, CC0-1.0, public domain | tracker modules |
 | the same modules with other samples (`scripts/vary_module.py`), some out of the soundfonts above | as above | \
-tracker modules |"""
+tracker modules |
+| the MIDI files above on the presets and synthesised drums of LMMS (`scripts/sequence_lmms.py`) | as above; GPL-2+ | \
+synthesisers |"""
 
 
 def write_card(folder: Path) -> None:

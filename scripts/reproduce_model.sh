@@ -33,12 +33,15 @@ if [ -z "${QUICK:-}" ]; then
     SF2="$WORK/unpacked/usr/share/sounds/sf2" GENERAL_USER="$WORK/unpacked/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2"
     "$PYTHON" scripts/vary_soundfont.py "$SF2/FluidR3_GM.sf2" "$SF2/A320U.sf2" "$SF2/TimGM6mb.sf2" "$GENERAL_USER" \
         --out "$WORK/unpacked/varied"
-    "$PYTHON" scripts/vary_module.py --unpacked "$WORK/unpacked" --out "$WORK/varied_modules"
-    "$PYTHON" scripts/vary_module.py --unpacked "$WORK/unpacked" --out "$WORK/varied_modules" --first 3 --count 8 \
-        --fonts "$SF2/FluidR3_GM.sf2" "$SF2/MuseScore_General_Full.sf2" "$GENERAL_USER" "$SF2/A320U.sf2"
+    set -- --fonts "$SF2/FluidR3_GM.sf2" "$SF2/MuseScore_General_Full.sf2" "$GENERAL_USER" "$SF2/A320U.sf2"
+    VARY="scripts/vary_module.py --unpacked $WORK/unpacked --out $WORK/varied_modules"
+    "$PYTHON" $VARY
+    "$PYTHON" $VARY --first 3 --count 8 "$@"
+    "$PYTHON" $VARY --first 11 --count 2 --silent 0.4 "$@"
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" --out "$WORK/music" --workers 2
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/varied_modules" --out "$WORK/varied" --workers 2
     "$PYTHON" scripts/render_lmms.py --out "$WORK/music"
+    "$PYTHON" scripts/sequence_lmms.py --unpacked "$WORK/unpacked" --out "$WORK/varied" --count 2 --workers 2
     "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
     ALL_MUSIC="$WORK/music $WORK/varied"
     CACHE="$WORK/cache/rendered"
@@ -53,7 +56,7 @@ fi
     --count $((COUNT / 2)) --as-it-is 1
 if [ -z "${QUICK:-}" ]; then
     "$PYTHON" scripts/augment_music.py --music "$WORK/varied" --out "$WORK/cache/pool" --workers 2 --first 60000 \
-        --count 4500 --as-it-is 0.8
+        --count 8000 --as-it-is 0.8
 fi
 "$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" --out "$WORK/cache/frames" --workers 2
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__[0-9]*@clean.npy//" | sort -u | wc -l)

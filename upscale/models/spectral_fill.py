@@ -5,7 +5,7 @@ sound had: what the encoder rounded is turned up or down, and what it threw away
 holes below it, is filled. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture.
 
 Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. A few rounds of Griffin and Lim
-(1984) find a sound that nearly has them, and bring the phases along.
+(1984), with the momentum of Perraudin et al. (2013), find a sound that nearly has them, and bring the phases along.
 
 The texture matters more than it seems. Between two spectra of independent noise the root mean square difference of
 log10 power is 0.79, between noise and a spectrum without ripples only 0.56, so the texture is noise whose short-time
@@ -28,21 +28,25 @@ from upscale.models.stft import TightStft, mid_side
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
+MOMENTUM = 0.99  # how far a round goes on in the direction of the one before
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
 
 
-def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 40) -> Tensor:
+def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) -> Tensor:
     """Periodic noise [period] of power one, its Hann spectrum (hop a quarter) nearly flat; always the same."""
     hop = window_size // 4
     window = torch.hann_window(window_size)
     generator = torch.Generator().manual_seed(0)
     wav = torch.randn(period, generator=generator)
+    before = None
     for _ in range(num_iterations):
         extended = torch.cat([wav[-window_size:], wav, wav[:window_size]])
         spectrum = torch.stft(extended, window_size, hop, window=window, return_complex=True, pad_mode="constant")
-        spectrum = spectrum / spectrum.abs().clamp(min=1e-6)
-        extended = torch.istft(spectrum, window_size, hop, window=window, length=len(extended))
-        wav = extended[window_size:-window_size]
+        ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
+        extended = torch.istft(
+            ahead / ahead.abs().clamp(min=1e-6), window_size, hop, window=window, length=len(extended)
+        )
+        wav, before = extended[window_size:-window_size], spectrum
     return wav / wav.square().mean().sqrt()
 
 
@@ -128,9 +132,12 @@ class SpectralFill(nn.Module):
         trusted = real**2 + imaginary**2 > (TRUSTED * amplitude) ** 2
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
         wav = self.with_amplitude(real, imaginary, amplitude, num_samples)
+        before = None
         for _ in range(self.num_rounds - 1):
-            real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
-            wav = self.with_amplitude(real, imaginary, amplitude, num_samples)
+            now = real, imaginary = [part[:, :, :-1] for part in self.stft.analyse(wav)]
+            if before is not None:
+                real, imaginary = (part + MOMENTUM * (part - old) for part, old in zip(now, before, strict=True))
+            wav, before = self.with_amplitude(real, imaginary, amplitude, num_samples), now
         return wav
 
     def with_amplitude(self, real: Tensor, imaginary: Tensor, amplitude: Tensor, num_samples: int) -> Tensor:
