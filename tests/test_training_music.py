@@ -264,3 +264,15 @@ def test_a_matrix_steps_along_its_nearest_orthogonal_one(monkeypatch: pytest.Mon
     direction = -(left @ right)
     assert (step * direction).sum() / (step.norm() * direction.norm()) > 0.97
     assert step.square().mean().sqrt() == pytest.approx(0.2e-2, rel=0.2)  # what AdamW's steps come to
+
+
+def test_bands_that_were_trained_on_come_into_a_finished_level_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("average_weights", monkeypatch)
+    names = ("frame_network.head.weight", "band_tail.bias", "band_bias", "offset_tail.weight", "tail.weight")
+    rest, before, after = ({name: torch.full((3,), value) for name in names} for value in (9.0, 0.0, 4.0))
+    found = script.with_bands(rest, before, after, share=0.75)
+    assert {name: float(value[0]) for name, value in found.items()} == {
+        name: 9.0 if name in ("offset_tail.weight", "tail.weight") else 3.0 for name in names
+    }
+    with pytest.raises(AssertionError, match="one stage"):
+        script.mean(before, {}, share=0.5)
