@@ -70,7 +70,7 @@ class SpectralFill(nn.Module):
         num_level_blocks: int = 4,
         level_fold: int = 8,
         level_frame_width: int = 512,
-        num_rounds: int = 4,
+        num_rounds: int = 6,
         period: int = 32768,
     ) -> None:
         super().__init__()
