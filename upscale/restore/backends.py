@@ -69,8 +69,10 @@ class OnnxBackend:
         if provider is None or (device != "auto" and provider not in available):
             raise UserError(f"the installed onnxruntime cannot use device={device}: use auto or cpu")
         providers = [name for name in dict.fromkeys((provider, "CPUExecutionProvider")) if name in available]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; it warns of constants that it does not fold
         try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=providers)
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's own exception classes are private
             raise UserError(f"{path} is not an ONNX model that can be read: {str(error).splitlines()[0]}") from error
         metadata: dict[str, Any] = self.session.get_modelmeta().custom_metadata_map
