@@ -49,9 +49,12 @@ def synthesiser_presets(share: Path) -> list[Path]:
     return [path for path in presets if read_project(path).find(".//instrumenttrack") is not None]
 
 
-def lmms_command(project: Path, rendered: Path) -> list[str]:
-    command = ["lmms", "--allowroot", "render", str(project), "-o", str(rendered), "-f", "wav"]
-    return [*command, "-s", str(SAMPLE_RATE)]
+def render_project(project: ElementTree.Element, out: Path, song: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        written, rendered = Path(scratch) / "song.mmp", Path(scratch) / "rendered.wav"
+        ElementTree.ElementTree(project).write(written, encoding="utf-8", xml_declaration=True)
+        command = ["lmms", "--allowroot", "render", str(written), "-o", str(rendered), "-f", "wav"]
+        write_song(out, song, [*command, "-s", str(SAMPLE_RATE)], rendered)
 
 
 def set_drum(track: ElementTree.Element, drum: str) -> None:
@@ -104,11 +107,8 @@ def main() -> None:
         for path in projects(arguments.share):
             project = read_project(path)
             arrange(project, drums, presets, np.random.default_rng(derive_seed("lmms", path.stem, number)))
-            with tempfile.TemporaryDirectory() as scratch:
-                arranged, rendered = Path(scratch) / "arranged.mmp", Path(scratch) / "rendered.wav"
-                ElementTree.ElementTree(project).write(arranged, encoding="utf-8", xml_declaration=True)
-                name = path.stem.replace("(", "_").replace(")", "")
-                write_song(arguments.out, f"lmms_{name}_{number}", lmms_command(arranged, rendered), rendered)
+            name = path.stem.replace("(", "_").replace(")", "")
+            render_project(project, arguments.out, f"lmms_{name}_{number}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ if [ -z "${QUICK:-}" ]; then
     VARY="scripts/vary_module.py --unpacked $WORK/unpacked --out $WORK/varied_modules"
     "$PYTHON" $VARY
     "$PYTHON" $VARY --first 3 --count 8 "$@"
-    "$PYTHON" $VARY --first 11 --count 2 --silent 0.4 "$@"
+    "$PYTHON" $VARY --first 11 --count 5 --silent 0.4 "$@"
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/unpacked" --out "$WORK/music" --workers 2
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/varied_modules" --out "$WORK/varied" --workers 2
     "$PYTHON" scripts/render_lmms.py --out "$WORK/music"

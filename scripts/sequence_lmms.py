@@ -5,7 +5,7 @@
 LMMS brings two dozen songs, too few to learn from what synthesisers sound like. So every MIDI file of `--unpacked`
 (taken apart as for `scripts/render_music.py`) plays on presets that are drawn from a seed, its drums on synthesised
 ones; some channels are left out: electronic music is often sparse. Needs the program `lmms` and the package `mido`; a
-song that exists is kept.
+song that exists is kept. The seed fixes notes and presets, not the samples: LMMS plays no song twice alike.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from xml.etree.ElementTree import Element, ElementTree, SubElement
+from xml.etree.ElementTree import Element, SubElement
 
 import mido
 import numpy as np
 from arrange_midi import DRUM_CHANNEL
 from numpy.random import Generator
-from render_lmms import drum_sounds, lmms_command, read_project, set_drum, set_preset, synthesiser_presets
-from render_music import midi_files, write_song
+from render_lmms import drum_sounds, read_project, render_project, set_drum, set_preset, synthesiser_presets
+from render_music import midi_files
 
 from upscale.seeds import derive_seed
 
@@ -133,10 +133,7 @@ def render_sequence(midi: Path, song: str, share: Path, drums: list[str], preset
     except (OSError, ValueError, EOFError, KeyError) as error:
         print(f"not played: {song}: {error}", flush=True)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        written, rendered = Path(scratch) / "song.mmp", Path(scratch) / "rendered.wav"
-        ElementTree(project).write(written, encoding="utf-8", xml_declaration=True)
-        write_song(out, song, lmms_command(written, rendered), rendered)
+    render_project(project, out, song)
 
 
 def main() -> None:

@@ -32,6 +32,11 @@ MOMENTUM = 0.99  # how far a round goes on in the direction of the one before
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
 
 
+def onward(now: Tensor, before: Tensor | None) -> Tensor:
+    """A spectrum further along the way from that of the round before; itself in the first round."""
+    return now if before is None else now + MOMENTUM * (now - before)
+
+
 def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) -> Tensor:
     """Periodic noise [period] of power one, its Hann spectrum (hop a quarter) nearly flat; always the same."""
     hop = window_size // 4
@@ -42,7 +47,7 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
     for _ in range(num_iterations):
         extended = torch.cat([wav[-window_size:], wav, wav[:window_size]])
         spectrum = torch.stft(extended, window_size, hop, window=window, return_complex=True, pad_mode="constant")
-        ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
+        ahead = onward(spectrum, before)
         extended = torch.istft(
             ahead / ahead.abs().clamp(min=1e-6), window_size, hop, window=window, length=len(extended)
         )
@@ -132,11 +137,10 @@ class SpectralFill(nn.Module):
         trusted = real**2 + imaginary**2 > (TRUSTED * amplitude) ** 2
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
         wav = self.with_amplitude(real, imaginary, amplitude, num_samples)
-        before = None
+        before: list[Tensor] | tuple[None, None] = None, None
         for _ in range(self.num_rounds - 1):
-            now = real, imaginary = [part[:, :, :-1] for part in self.stft.analyse(wav)]
-            if before is not None:
-                real, imaginary = (part + MOMENTUM * (part - old) for part, old in zip(now, before, strict=True))
+            now = [part[:, :, :-1] for part in self.stft.analyse(wav)]
+            real, imaginary = map(onward, now, before)
             wav, before = self.with_amplitude(real, imaginary, amplitude, num_samples), now
         return wav
 
