@@ -11,6 +11,8 @@ import torch
 from kinds import by_kind, draw
 from torch import Tensor
 
+from upscale.models.repeats import HOP, gather_repeats
+
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
 AUDIBLE = 1e-7  # mean square; what is quieter teaches nothing
@@ -43,11 +45,20 @@ class FrameBatch:
     target: Tensor  # the clean sound's mean log10 power per band [B, 2, K, N]
 
 
-class Arrays:
-    """The .npy files of some folders; those that join them later are found too."""
+@dataclass(frozen=True)
+class RepeatBatch(Batch):
+    """Of `scripts/cache_repeats.py`."""
 
-    def __init__(self, folders: list[Path]) -> None:
-        self.folders = folders
+    filtered: Tensor
+    matches: Tensor  # [B, K, 2, T]
+    likeness: Tensor  # of each block [B, K, M]
+
+
+class Arrays:
+    """The files of some folders; those that join them later are found too."""
+
+    def __init__(self, folders: list[Path], suffix: str = ".npy") -> None:
+        self.folders, self.suffix = folders, suffix
         self.scanned = -math.inf
 
     def changed(self) -> list[Path] | None:
@@ -55,7 +66,7 @@ class Arrays:
         if time.monotonic() - self.scanned < RESCAN_SECONDS:
             return None
         self.scanned = time.monotonic()
-        return sorted(path for folder in self.folders for path in folder.glob("*.npy"))
+        return sorted(path for folder in self.folders for path in folder.glob(f"*{self.suffix}"))
 
 
 class FrameClips:
@@ -82,6 +93,40 @@ class FrameClips:
         stored = np.load(path, mmap_mode="r")
         start = int(place * (len(stored) - self.num_frames + 1))
         return torch.from_numpy(np.array(stored[start : start + self.num_frames]))
+
+
+class RepeatClips:
+    """Random clips of the songs that `scripts/cache_repeats.py` wrote, `num_blocks` long."""
+
+    def __init__(self, folders: list[Path], *, num_blocks: int, seed: int) -> None:
+        self.arrays, self.num_blocks = Arrays(folders, ".npz"), num_blocks
+        self.rng = np.random.default_rng(seed)
+
+    def batch(self, size: int) -> RepeatBatch:
+        if (paths := self.arrays.changed()) is not None:
+            self.songs = paths
+        clean, degraded, filtered, matches, likeness = (
+            torch.stack(parts) for parts in zip(*[self.clip() for _ in range(size)], strict=True)
+        )
+        return RepeatBatch(clean, degraded, torch.zeros(size), filtered, matches, likeness)
+
+    def clip(self) -> list[Tensor]:
+        while True:
+            song = np.load(self.songs[self.rng.integers(len(self.songs))])
+            filtered = torch.from_numpy(song["filtered"])
+            first = int(self.rng.integers(filtered.shape[1] // HOP - self.num_blocks))
+            blocks = slice(first, first + self.num_blocks + 1)
+            inner = slice(first * HOP, (first + self.num_blocks) * HOP)
+            starts, likeness = (torch.from_numpy(song[name])[:, blocks] for name in ("starts", "likeness"))
+            clean, degraded = (torch.from_numpy(song[name][:, inner]).float() for name in ("clean", "degraded"))
+            if clean.square().mean() > AUDIBLE:
+                break
+        matches = gather_repeats(filtered[None].float(), starts[None].long())[0, ..., : self.num_blocks * HOP]
+        gain = random_gain(self.rng, quietest_db=30, loudness=1)
+        wavs = [clean, degraded, filtered[:, inner].float(), matches]
+        if self.rng.random() < 0.5:
+            wavs = [wav.flip(-2) for wav in wavs]
+        return [*(gain * wav for wav in wavs), likeness]
 
 
 class Clips:

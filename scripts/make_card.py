@@ -7,21 +7,24 @@ from typing import Any
 import yaml
 
 PURPOSE = {
-    "fidelity": "Brings the waveform nearer to what it was before MP3. It removes coding noise and invents nothing: "
-    "what the encoder's low-pass took away stays away.",
+    "fidelity": "Brings the waveform nearer to what it was before MP3. It removes coding noise, by itself and by what "
+    "the same passage lost less of where the piece plays it again, and invents nothing: what the encoder's low-pass "
+    "took away stays away.",
     "perceptual": "Brings the spectrum nearer to what it was before MP3: the filters of the `fidelity` model, then the "
     "predicted level for every bin of every frame, above the low-pass and in the holes below it too. What it adds is "
     "plausible, not true.",
 }
 LIMITS = {
-    "fidelity": "- Gains are small and real: a fraction of a decibel to a decibel. It does not bring back treble.",
+    "fidelity": "- Gains are small and real: half a decibel to two. It does not bring back treble.\n"
+    "- A good part of them comes from repetitions within 12 s, to the sample: loops, samples and patterns have many, a "
+    "band that plays freely has none.",
     "perceptual": "- What is added where nothing was decoded is noise that was made smooth; it has no pitch. Bright "
     "tonal sounds above the low-pass come back as hiss of the right loudness.\n"
     "- That noise repeats every 0.74 s before it is shaped by the music; a long quiet hiss might show it.\n"
     "- Use `fidelity` where the result is to be processed or compared further.",
 }
 ENCODED_BY = {
-    "fidelity": "`scripts/degrade_music.py` encodes it",
+    "fidelity": "`scripts/degrade_music.py` and `scripts/cache_repeats.py` encode it",
     "perceptual": "`scripts/augment_music.py` mixes and encodes it",
 }
 DATA = """| source | licence | what |

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import torch
 from make_card import write_card
-from train_released import CHOSEN
+from train_released import CHOSEN, NUM_MATCHES
 
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus import demo
@@ -31,6 +31,7 @@ VISQOL_BITRATES = (64, 96)
 VISQOL_SECONDS = 8.0  # of each song: it takes as long as it listens
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
 CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
+ARGUMENTS = {"fidelity": CHOSEN | {"num_matches": NUM_MATCHES}, "perceptual": CHOSEN}
 SAMPLE_RATE = 44_100
 
 
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on how this training differed from the command")
     arguments = parser.parse_args()
 
-    model = CLASSES[arguments.name](**CHOSEN)
+    model = CLASSES[arguments.name](**ARGUMENTS[arguments.name])
     state = torch.load(arguments.checkpoint, weights_only=True)
     model.load_state_dict({name: tensor.half() for name, tensor in state["ema"].items()})
     model.eval()
@@ -133,7 +134,8 @@ def main() -> None:
     folder = save_bundle(
         arguments.out or RELEASED / arguments.name,
         model,
-        arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()} | CHOSEN,
+        arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()}
+        | ARGUMENTS[arguments.name],
         bitrates=BITRATES,
         dtype=torch.float16,
         metrics={

@@ -17,8 +17,8 @@ MODULES="pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferin
     njam-data bb tuxtype-data tuxmath-data solarwolf dodgindiamond2 bugsquish vor vectoroids tomatoes-data pathogen
     monsterz-data gweled gltron fb-music-high cuyo-data criticalmass-data black-box ballz-data sdlbasic"
 mkdir -p "$WORK"
-CACHE="" ALL_MUSIC="" COUNT=11000
-[ -z "${QUICK:-}" ] || COUNT=50
+CACHE="" ALL_MUSIC="" COUNT=11000 SONGS_REPEATED=400
+[ -z "${QUICK:-}" ] || COUNT=50 SONGS_REPEATED=10
 
 if [ -z "${QUICK:-}" ]; then
     for program in fluidsynth openmpt123 lmms mma ffmpeg apt-get dpkg; do
@@ -63,13 +63,20 @@ SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:150:1e-3 levels:180:1e-3 \
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:40:2e-3 bands:150:1e-3 levels:180:1e-3 \
     perceptual:12:3e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
     SOURCE="$WORK/cache/pool"
-    case "$NAME" in coarse | fine | fidelity) SOURCE=$CACHE ;; bands) SOURCE="$WORK/cache/frames" ;; esac
+    case "$NAME" in
+        coarse | fine | fidelity) SOURCE=$CACHE ;;
+        repeat)
+            SOURCE="$WORK/cache/repeats"
+            "$PYTHON" scripts/cache_repeats.py --music $ALL_MUSIC --filter "$BEFORE" --out "$SOURCE" --count $SONGS_REPEATED
+            ;;
+        bands) SOURCE="$WORK/cache/frames" ;;
+    esac
     set -- scripts/train_released.py "$NAME" --cache $SOURCE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
     case "$NAME" in
         coarse | bands) ;;
@@ -81,8 +88,8 @@ for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 bands:150:1e-3 levels:
         bands | levels) LEVELS="$WORK/$NAME.pt"; continue ;;
         *) BEFORE="$WORK/$NAME.pt" ;;
     esac
-    case "$NAME" in coarse | fine) continue ;; esac
-    "$PYTHON" scripts/release.py "$NAME" --checkpoint "$WORK/$NAME.pt" --music "$VAL" --visqol \
+    case "$NAME" in coarse | fine | fidelity) continue ;; repeat) RELEASED=fidelity ;; *) RELEASED=$NAME ;; esac
+    "$PYTHON" scripts/release.py "$RELEASED" --checkpoint "$WORK/$NAME.pt" --music "$VAL" --visqol \
         --minutes "$MINUTES" --machine "one thread of $MACHINE" --songs "$SONGS" --command "python $*" \
-        ${QUICK:+--seconds 6 --out "$WORK/$NAME"}
+        ${QUICK:+--seconds 6 --out "$WORK/$RELEASED"}
 done

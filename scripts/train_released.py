@@ -30,7 +30,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from clips import Batch, Clips, FrameBatch, FrameClips
+from clips import Batch, Clips, FrameBatch, FrameClips, RepeatBatch, RepeatClips
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -40,6 +40,8 @@ from upscale.models.spectral_level import FrameBlock, SpectralLevel
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
+NUM_MATCHES = 4  # of `fidelity` for each passage
+REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
 BANDS = ("frame_network.", "band_tail.", "band_bias")  # what the stage `bands` trains of `SpectralLevel`, and it alone
@@ -217,6 +219,11 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)["ema"]
 
 
+def filter_weights_of(path: Path) -> dict[str, Tensor]:
+    """Those of the filters of `fidelity`, without what follows them."""
+    return {name: value.float() for name, value in weights_of(path).items() if not name.startswith("repeat.")}
+
+
 def level_weights_of(path: Path) -> dict[str, Tensor]:
     """The level network's, of `bands` or `levels`, or from within `perceptual`."""
     weights = weights_of(path)
@@ -279,13 +286,25 @@ def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[st
     train(model.to(memory_format=torch.channels_last), predict, distance, clips, out, batch_size=5, **options)
 
 
+def train_repeat(model: SpectralCascade, clips: RepeatClips, out: Path, options: dict[str, Any]) -> None:
+    """What mixes a passage with its repetitions, behind filters that stay as they are."""
+    repeat = model.repeat
+    assert repeat is not None
+    repeat.requires_grad_(True)
+
+    def restore(batch: RepeatBatch) -> Tensor:
+        return repeat.combine(batch.degraded, batch.filtered, batch.matches, batch.likeness)
+
+    train(model.to(memory_format=torch.channels_last), restore, fidelity_loss, clips, out, **options)
+
+
 def restorer(model: SpectralCascade | SpectralFill) -> Callable[[Batch], Tensor]:
     return lambda batch: model.restore(batch.degraded, batch.bitrate)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "bands", "levels", "perceptual"])
+    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "repeat", "bands", "levels", "perceptual"])
     parser.add_argument("--cache", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--filter", type=Path, help="the checkpoint of the stage before")
@@ -323,11 +342,18 @@ def main() -> None:
             train_levels(level, clips, arguments.out, options)
             return
         model = SpectralFill(**CHOSEN)
-        model.filter.load_state_dict(weights_of(arguments.filter))
+        model.filter.load_state_dict(filter_weights_of(arguments.filter))
         model.filter.requires_grad_(False)
         model.level.load_state_dict(level_weights_of(arguments.levels))
         keep_bands(model.level)
         train(model, restorer(model), perceptual_loss, clips, arguments.out, batch_size=4, **options)
+    elif arguments.name == "repeat":
+        cascade = SpectralCascade(**CHOSEN, num_matches=NUM_MATCHES)
+        cascade.requires_grad_(False)
+        cascade.load_state_dict(filter_weights_of(arguments.filter), strict=False)
+        train_repeat(
+            cascade, RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed), arguments.out, options
+        )
     elif arguments.name in ("fine", "fidelity"):
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
         before = weights_of(arguments.filter)

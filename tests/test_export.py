@@ -114,6 +114,21 @@ def test_parity_of_the_other_models(tmp_path, name, capfd):
 
 
 @pytest.mark.slow
+def test_what_looks_for_repetitions_stays_behind(exported, tmp_path):
+    torch.manual_seed(0)
+    plain = _restorer("filter")
+    with_repeats = SpectralCascade(**SMALL, fine_window_size=1024, brief_window_size=128, num_matches=1)
+    with_repeats.load_state_dict(plain.backend.model.state_dict(), strict=False)
+    path = export_onnx(
+        Restorer.from_module(with_repeats, device="cpu", name="filter", bitrates=(64, 128)), tmp_path / "m.onnx"
+    )
+    assert Restorer.load(path, device="cpu").traits == plain.traits
+    assert with_repeats.repeat is not None
+    wav = _noise(1, 2, 20_000)
+    np.testing.assert_allclose(Restorer.load(path).backend(wav, None), plain.backend(wav, None), atol=1e-4)
+
+
+@pytest.mark.slow
 def test_smaller_files_stay_close(exported, tmp_path):
     wav = _noise(1, 2, 44_100)
     reference = Restorer.load(exported, device="cpu")(wav, 44_100, bitrate=96)

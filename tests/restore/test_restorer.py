@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from upscale.errors import UserError
+from upscale.models.stage import Stage
 from upscale.restore import Restorer
 
 RATE = 44_100
@@ -122,6 +123,48 @@ def test_missing_model_says_where_models_are(tmp_path, monkeypatch):
 def test_missing_device_is_named(identity):
     with pytest.raises(UserError, match="use auto"):
         Restorer.from_module(identity(), device="tpu")
+
+
+class TwoSteps(torch.nn.Module):
+    """Adds to each sample the maximum around it, then takes away the one of what that gave."""
+
+    channels, sample_rate, stride, context = 2, RATE, 30, 90
+
+    @staticmethod
+    def peaks(wav: torch.Tensor, reach: int) -> torch.Tensor:
+        return torch.nn.functional.max_pool1d(wav, 2 * reach + 1, stride=1, padding=reach)
+
+    def first(self, wav: torch.Tensor, bitrate: torch.Tensor | None, kept: slice) -> torch.Tensor:
+        return torch.cat([wav, wav + self.peaks(wav, 30), wav[:, :1]], dim=1)[..., kept]
+
+    def last(self, hidden: torch.Tensor, bitrate: torch.Tensor | None, kept: slice) -> torch.Tensor:
+        return (hidden[:, 2:4] - self.peaks(hidden[:, 2:4], 60) + 0 * hidden[:, 4:])[..., kept]
+
+    def forward(self, wav: torch.Tensor, bitrate: torch.Tensor | None = None) -> torch.Tensor:
+        return self.last(self.first(wav, bitrate, slice(None)), bitrate, slice(None))
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [Stage(self.first, 30, 10), Stage(self.last, 60, 30)]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+def test_a_model_of_two_stages_in_chunks_equals_one_call(channels, rate):
+    """Each stage with its own context; between them are more channels than go in or come out."""
+    wav = (0.1 * np.random.default_rng(channels).standard_normal((channels, 20_001))).astype(np.float32)
+    model = TwoSteps()
+    restorer = Restorer.from_module(model, device="cpu")
+    whole = restorer(wav, rate, chunk_seconds=10)
+    np.testing.assert_allclose(restorer(wav, rate, chunk_seconds=0.01), whole, atol=1e-5)
+    if rate == RATE and channels == 2:
+        np.testing.assert_allclose(whole, model(torch.from_numpy(wav)[None])[0].numpy(), atol=1e-6)
+    stream, given = restorer.stream(rate), 0
+    for start in range(0, wav.shape[1], 7_001):
+        given += stream.push(wav[:, start : start + 7_001]).shape[1]
+        assert given >= min(start + 7_001, wav.shape[1]) - stream.latency
+    assert given + stream.flush().shape[1] == wav.shape[1]
+    assert restorer(wav[:, :0], rate).shape == (channels, 0)
 
 
 @pytest.mark.slow

@@ -5,18 +5,25 @@ of a held note there is only coding noise, and the finer the bins, the more of i
 has eight times shorter frames: before an attack there is only noise, too, and the shorter the frame, the less of the
 attack is in it. After the first two, a local gain chosen with knowledge of the original still wins 0.7 dB in frames of
 256 samples, more than in frames of 512 to 2,048.
+
+Behind them a passage may be mixed with the places where the piece plays it again (`SpectralRepeat`).
 """
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor, nn
 
 from upscale.models.guard import Guard
 from upscale.models.spectral_filter import SpectralFilter
+from upscale.models.spectral_repeat import SpectralRepeat
+from upscale.models.stage import Stage
 
 
 class SpectralCascade(nn.Module):
     """`SpectralFilter` (its arguments first), then others with finer bins and with shorter frames (None: without).
 
-    All look as far in seconds.
+    All look as far in seconds. `num_matches`: places that each passage is mixed with (0: without).
     """
 
     def __init__(
@@ -30,6 +37,7 @@ class SpectralCascade(nn.Module):
         window_size: int = 2048,
         fine_window_size: int = 8192,
         brief_window_size: int | None = None,
+        num_matches: int = 0,
     ) -> None:
         super().__init__()
 
@@ -39,11 +47,44 @@ class SpectralCascade(nn.Module):
 
         self.coarse, self.fine = stage(window_size), stage(fine_window_size)
         self.brief = stage(brief_window_size) if brief_window_size else None
-        stages = [self.coarse, self.fine, *([self.brief] if self.brief else [])]
+        self.repeat = SpectralRepeat(num_matches=num_matches) if num_matches else None
         self.channels, self.sample_rate = self.coarse.channels, self.coarse.sample_rate
         self.guard = Guard()
-        self.stride = max(filter_.stride for filter_ in stages)
-        self.context = max(sum(filter_.context for filter_ in stages), self.guard.context)
+
+    @property
+    def filters(self) -> list[SpectralFilter]:
+        return [self.coarse, self.fine, *([self.brief] if self.brief else [])]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """What restores a file chunk by chunk: each with a context and a stride of its own."""
+        if self.repeat is None:
+            return [Stage(self.whole, self.filter_context, self.filter_stride)]
+        return [*self.hidden_stages[:1], replace(self.hidden_stages[1], function=self.repeat_and_spare)]
+
+    @property
+    def hidden_stages(self) -> list[Stage]:
+        """The same up to what is to be left alone: the last gives [B, 5, T], as the first of two does."""
+        first = Stage(self.filter_and_guard, self.filter_context, self.filter_stride)
+        if self.repeat is None:
+            return [first]
+        return [first, Stage(self.mix_repeats, self.repeat.context, self.repeat.stride)]
+
+    @property
+    def filter_context(self) -> int:
+        return max(sum(filter_.context for filter_ in self.filters), self.guard.context)
+
+    @property
+    def filter_stride(self) -> int:
+        return max(filter_.stride for filter_ in self.filters)
+
+    @property
+    def context(self) -> int:
+        return sum(stage.context for stage in self.stages)
+
+    @property
+    def stride(self) -> int:
+        return max(stage.stride for stage in self.stages)
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """[B, 2, T], kbit/s [B] (None or 0: not known) -> [B, 2, T]; wav starts at a multiple of the stride."""
@@ -51,5 +92,29 @@ class SpectralCascade(nn.Module):
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
+        filtered = self.filtered(wav, bitrate)
+        return self.repeat(wav, filtered) if self.repeat else filtered
+
+    def filtered(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
+        """What the filters make of it, repetitions or not."""
         wav = self.fine(self.coarse(wav, bitrate), bitrate)
         return self.brief(wav, bitrate) if self.brief else wav
+
+    def whole(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The only stage of a model without repetitions."""
+        return self(wav, bitrate)[..., kept]
+
+    def filter_and_guard(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The first stage of two, [B, 2, T] -> [B, 5, kept]: given, filtered, and how much is to be left alone."""
+        return torch.cat([wav, self.filtered(wav, bitrate), self.guard(wav, bitrate)], dim=1)[..., kept]
+
+    def mix_repeats(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """[B, 5, T] -> [B, 5, kept], what is filtered mixed with its repetitions."""
+        assert self.repeat is not None
+        wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
+        return torch.cat([wav[..., kept], self.repeat(wav, filtered, kept), spared[..., kept]], dim=1)
+
+    def repeat_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The last stage, [B, 5, T] -> [B, 2, kept]."""
+        wav, restored, spared = self.mix_repeats(hidden, bitrate, kept).split([2, 2, 1], dim=1)
+        return wav + (1 - spared) * (restored - wav)

@@ -10,7 +10,7 @@ Levels that are chosen bin by bin belong to no sound: neighbouring frames overla
 The texture matters more than it seems. Between two spectra of independent noise the root mean square difference of
 log10 power is 0.79, between noise and a spectrum without ripples only 0.56, so the texture is noise whose short-time
 spectrum was made as flat as one can be (the same rounds, with all magnitudes one). It repeats after `period` samples,
-counted from the start of the file, which is also the stride of this model: chunks see what the whole sees.
+counted from the start of the file, on whose multiples chunks start: they see what the whole sees.
 
 Shapes: B clips, C channels, T samples, F bins, N frames.
 """
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from upscale.models.guard import local_mean
 from upscale.models.spectral_cascade import SpectralCascade
 from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel, Spectrum
+from upscale.models.stage import Stage
 from upscale.models.stft import TightStft, mid_side
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
@@ -56,7 +57,7 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
 
 
 class SpectralFill(nn.Module):
-    """`SpectralCascade` (its arguments first), then the level of every bin, in `num_rounds` rounds."""
+    """`SpectralCascade` (whose arguments it takes), then the level of every bin, in `num_rounds` rounds."""
 
     texture: Tensor
 
@@ -77,6 +78,7 @@ class SpectralFill(nn.Module):
         level_frame_width: int = 512,
         num_rounds: int = 6,
         period: int = 32768,
+        num_matches: int = 0,
     ) -> None:
         super().__init__()
         self.filter = SpectralCascade(
@@ -89,15 +91,37 @@ class SpectralFill(nn.Module):
             window_size,
             fine_window_size,
             brief_window_size,
+            num_matches,
         )
         self.level = SpectralLevel(
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size
         )
         self.num_rounds = num_rounds
         self.channels, self.sample_rate = self.filter.channels, self.filter.sample_rate
-        self.stride = math.lcm(period, self.filter.stride)
-        self.context = self.filter.context + self.level.context + num_rounds * window_size
         self.register_buffer("texture", flat_noise(period))
+
+    @property
+    def stages(self) -> list[Stage]:
+        """What restores a file chunk by chunk: those of the filter, then the levels."""
+        if self.filter.repeat is None:
+            return [Stage(self.whole, self.context, self.stride)]
+        return [*self.filter.hidden_stages, Stage(self.fill_and_spare, self.fill_context, self.fill_stride)]
+
+    @property
+    def fill_context(self) -> int:
+        return self.level.context + self.num_rounds * self.stft.window_size
+
+    @property
+    def fill_stride(self) -> int:
+        return math.lcm(len(self.texture), self.stft.hop)
+
+    @property
+    def context(self) -> int:
+        return self.filter.context + self.fill_context
+
+    @property
+    def stride(self) -> int:
+        return math.lcm(self.fill_stride, self.filter.stride)
 
     @property
     def stft(self) -> TightStft:
@@ -109,8 +133,21 @@ class SpectralFill(nn.Module):
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
-        degraded, filtered = (self.stft.analyse(sound) for sound in (wav, self.filter.restore(wav, bitrate)))
+        return self.fill(wav, self.filter.restore(wav, bitrate), bitrate)
+
+    def fill(self, wav: Tensor, filtered_wav: Tensor, bitrate: Tensor | None) -> Tensor:
+        """What is given and what the filter made of it, [B, 2, T], to the latter with the levels of the clean sound."""
+        degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
         return self.with_levels(filtered, self.amplitude(wav, degraded, filtered, bitrate), num_samples=wav.shape[-1])
+
+    def whole(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The only stage of a model without repetitions."""
+        return self(wav, bitrate)[..., kept]
+
+    def fill_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The last stage of more, [B, 5, T] of the filter -> [B, 2, kept]."""
+        wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
+        return (wav + (1 - spared) * (self.fill(wav, filtered, bitrate) - wav))[..., kept]
 
     def amplitude(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
         """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence."""
@@ -157,7 +194,8 @@ class SpectralFill(nn.Module):
         flat in both, decorrelated where the music is wide, identical where it is mono.
         """
         # Positive integers and narrow: what an exported graph computes alike for any length.
-        repeats = (num_samples + self.stride - 1) // self.stride
+        period = len(self.texture)
+        repeats = (num_samples + period - 1) // period
         wav = self.texture.repeat(repeats).narrow(0, 0, num_samples).expand(1, 1, -1)
         real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
         angle = 0.25 * math.pi * width

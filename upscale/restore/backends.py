@@ -4,7 +4,9 @@ Legend: B clips, C channels (the model's own, 1 or 2), T samples at the model's 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +15,7 @@ import numpy as np
 from upscale.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 ONNX_METADATA = "upscale_model"
 
@@ -30,12 +32,35 @@ class Traits:
     bitrates: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Step:
+    """One of those in which a backend restores: [B, C, T], [B] kbit/s (or none) and a slice to [B, C', that slice].
+
+    The first takes the wav, the last gives what is restored; what those between give begins with the wav's channels.
+    """
+
+    function: Callable[[np.ndarray, np.ndarray | None, slice], np.ndarray]
+    context: int
+    stride: int
+
+
 class Backend(Protocol):
     traits: Traits
     device: str
 
+    @property
+    def steps(self) -> list[Step]:
+        """What a stream runs one behind the other, each in chunks of its own."""
+
     def __call__(self, wav: np.ndarray, bitrate: np.ndarray | None) -> np.ndarray:
         """[B, C, T] float32 and [B] kbit/s (or none) to [B, C, T] float32."""
+
+
+def whole_step(backend: Backend) -> Step:
+    """A model that restores in one step."""
+    return Step(
+        lambda wav, bitrate, kept: backend(wav, bitrate)[..., kept], backend.traits.context, backend.traits.stride
+    )
 
 
 class TorchBackend:
@@ -46,13 +71,25 @@ class TorchBackend:
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
 
+    @property
+    def steps(self) -> list[Step]:
+        stages = getattr(self.model, "stages", None)
+        if stages is None:
+            return [whole_step(self)]
+        return [Step(partial(self._run, stage.function), stage.context, stage.stride) for stage in stages]
+
     def __call__(self, wav: np.ndarray, bitrate: np.ndarray | None) -> np.ndarray:
+        return self._run(self.model, wav, bitrate)
+
+    def _run(
+        self, function: "Callable[..., Tensor]", wav: np.ndarray, bitrate: np.ndarray | None, *more: slice
+    ) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
             given = torch.from_numpy(np.ascontiguousarray(wav)).to(self.device)
             condition = None if bitrate is None else torch.as_tensor(bitrate, dtype=torch.float32, device=self.device)
-            return self.model(given, condition).float().cpu().numpy()
+            return function(given, condition, *more).float().cpu().numpy()
 
 
 class OnnxBackend:
@@ -82,6 +119,10 @@ class OnnxBackend:
         self.traits = Traits(**{**values, "bitrates": tuple(values["bitrates"])})
         self.device = "cuda" if providers[0] == "CUDAExecutionProvider" else "cpu"
         self._inputs = [entry.name for entry in self.session.get_inputs()]
+
+    @property
+    def steps(self) -> list[Step]:
+        return [whole_step(self)]
 
     def __call__(self, wav: np.ndarray, bitrate: np.ndarray | None) -> np.ndarray:
         feeds = {"wav": np.ascontiguousarray(wav)}

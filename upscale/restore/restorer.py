@@ -1,5 +1,6 @@
 """The front door: load a model once, then restore arrays, tensors, streams and files with it."""
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -69,6 +70,27 @@ class Restorer:
             bitrates=tuple(bitrates),
         )
         return cls(TorchBackend(module, traits, device))
+
+    def without_repeats(self) -> "Restorer":
+        """The same model without what looks seconds ahead for repetitions; itself where nothing does.
+
+        It answers sooner, and it is what an exported graph can hold.
+        """
+        if not isinstance(self.backend, TorchBackend):
+            return self
+        module = copy.deepcopy(self.backend.model)
+        looking = [part for part in module.modules() if getattr(part, "repeat", None) is not None]
+        if not looking:
+            return self
+        for part in looking:
+            part.repeat = None  # type: ignore[assignment]
+        return self.from_module(
+            module,
+            device=self.backend.device,
+            name=self.traits.name,
+            sample_rate=self.traits.sample_rate,
+            bitrates=self.traits.bitrates,
+        )
 
     def __call__(
         self,

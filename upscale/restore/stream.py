@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from upscale.audio.convert import FILTER_WIDTH, resample
-from upscale.restore.backends import Backend
+from upscale.restore.backends import Backend, Step
 from upscale.restore.chunks import Overlap
 
 # Twice the half width of the resampling filter, in samples of the lower rate.
@@ -39,12 +39,15 @@ class Stream:
         self._stages = self._build_stages(hop)
         self._dry: list[np.ndarray] = []
         self._batched = True
+        self._unfit: partial[np.ndarray] = partial(np.asarray)
 
     @property
     def latency(self) -> int:
         """Samples at the input's rate by which the output may lag."""
         factor = self.sample_rate / self._backend.traits.sample_rate
-        at_input = [1.0] if len(self._stages) == 1 else [1.0, factor, factor]
+        at_input = [factor] * len(self._stages)
+        if self.sample_rate != self._backend.traits.sample_rate:
+            at_input[0] = 1.0
         # One sample for each change of rate: lengths are rounded there.
         rounding = 2 * (len(self._stages) - 1)
         lags = (stage.latency * scale for stage, scale in zip(self._stages, at_input, strict=True))
@@ -63,8 +66,8 @@ class Stream:
         """The last samples; the stream is finished after this."""
         change: np.ndarray | None = None
         for stage in self._stages:
-            pushed = [] if change is None else [stage.push(change)]
-            change = np.concatenate([*pushed, stage.flush()], axis=-1)
+            parts = [*([] if change is None else [stage.push(change)]), stage.flush()]
+            change = np.concatenate([part for part in parts if part.shape[-1]] or parts[-1:], axis=-1)
         assert change is not None
         return self._mix_in(change)
 
@@ -72,25 +75,34 @@ class Stream:
         dry = np.concatenate(self._dry, axis=-1) if self._dry else change[..., :0]
         length = min(change.shape[-1], dry.shape[-1])  # resampling there and back may add a sample at the end
         self._dry = [dry[..., length:]]
-        output = dry[..., :length] + np.float32(self.mix) * change[..., :length]
+        output = dry[..., :length]
+        if length:  # of no samples, the channels may be others
+            output = output + np.float32(self.mix) * change[..., :length]
         return output if self._batched else output[0]
 
     def _build_stages(self, hop: int) -> list[Overlap]:
         traits = self._backend.traits
-        model = Overlap(self._change, context=traits.context, stride=traits.stride, hop=hop)
+        steps = self._backend.steps
+        functions = [partial(self._run, step, first=step is steps[0], last=step is steps[-1]) for step in steps]
+        model = [
+            Overlap(function, context=step.context, stride=step.stride, hop=hop, narrow=True)
+            for function, step in zip(functions, steps, strict=True)
+        ]
         if self.sample_rate == traits.sample_rate:
-            return [model]
+            return model
         there, back = (
             _resampling(self.sample_rate, traits.sample_rate, hop),
             _resampling(traits.sample_rate, self.sample_rate, hop),
         )
-        return [there, model, back]
+        return [there, *model, back]
 
-    def _change(self, wav: np.ndarray) -> np.ndarray:
-        """model(x) - x, [B, C, T] of any number of channels."""
-        given, restore = fit_channels(wav, self._backend.traits.channels)
+    def _run(self, step: Step, given: np.ndarray, kept: slice, *, first: bool, last: bool) -> np.ndarray:
+        """One step, [B, C, T]: the first takes any number of channels, the last gives model(x) - x of as many."""
+        if first:
+            given, self._unfit = fit_channels(given, self._backend.traits.channels)
         condition = None if self.bitrate is None else np.full(len(given), self.bitrate, dtype=np.float32)
-        return restore(self._backend(given, condition) - given)
+        output = step.function(given, condition, kept)
+        return self._unfit(output - given[:, : output.shape[1], kept]) if last else output
 
 
 def fit_channels(wav: np.ndarray, channels: int) -> tuple[np.ndarray, "partial[np.ndarray]"]:

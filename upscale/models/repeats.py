@@ -1,0 +1,152 @@
+"""Passages that a piece plays again: where they are, to the sample, and what they sound like there.
+
+Much music is made of loops, samples and patterns. An encoder that meets the same sound again meets it elsewhere within
+its frames and with other bits to spare, so what it rounded away differs, and two rough copies say more than one.
+
+Every block of 8,192 samples is looked for within some 12 s on both sides: by normalised cross-correlation at a quarter
+of the sample rate, with the treble raised (`EMPHASIS`), or else only the bass would count; then to the sample at the
+full rate. Both are functions of what lies within `CONTEXT` of the block alone, and blocks lie on a grid of `GRID`
+samples, so chunks that start at its multiples find what the whole finds.
+
+Shapes: B clips, T samples, K matches, M blocks; block m begins at sample (m - 1) * HOP and is 2 * HOP long.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FACTOR = 4  # of the sample rate, for the first search
+HOP = 4096
+BLOCK = 2 * HOP
+GROUP = 16  # blocks that are looked for in one and the same region
+GRID = GROUP * HOP
+REGION = 2**18  # length of a region at the lower rate
+LEAD = REGION // 2 + HOP // FACTOR  # where a region begins, before the first of its blocks but one
+EMPHASIS = 0.9
+NEAREST = 1024  # at the lower rate: a block is like itself a moment later, which is no repetition
+APART = 37  # likewise: of the places around a match, it is the best
+FARTHER = 1e-3  # of likeness that a match at the far end must be better by; among equals the nearest is taken
+REFINE = 3  # samples on each side of what the first search found
+HALF_FILTER = 64
+SILENCE = 1e-9  # energy of a block
+CONTEXT = (LEAD + GROUP * HOP // FACTOR) * FACTOR + BLOCK + HALF_FILTER + REFINE + 1
+
+
+def find_repeats(wav: Tensor, num_matches: int, inner: slice | None = None) -> tuple[Tensor, Tensor]:
+    """[B, 2, T] -> where each block's matches begin, in samples, and how like they are, 0 to 1: [B, K, M] both.
+
+    Where there are fewer than K, the likeness of the others is 0. The blocks are those that touch the samples `inner`,
+    which starts on the grid; without it, all.
+    """
+    first, last, _ = (inner or slice(None)).indices(wav.shape[-1])
+    blocks = range(first // HOP, first // HOP + num_blocks(last - first))
+    found = [_refined(one, _rough(one.mean(dim=0), num_matches, blocks), blocks) for one in wav]
+    starts, likeness = zip(*found, strict=True)
+    return torch.stack(starts), torch.stack(likeness)
+
+
+def gather_repeats(wav: Tensor, starts: Tensor, num_samples: int | None = None) -> Tensor:
+    """[B, C, T] and [B, K, M] -> [B, K, C, num_samples]: each block replaced by what is at its match, crossfaded.
+
+    `num_samples`: those that the blocks touch; all that there are where nothing is named.
+    """
+    _, num_matches, count = starts.shape
+    padded = F.pad(wav, (BLOCK, 2 * BLOCK))
+    window = torch.hann_window(BLOCK, device=wav.device)
+    length = (count + 1) * HOP
+    end = HOP + (wav.shape[-1] if num_samples is None else num_samples)
+    matches = []
+    for clip, places in zip(padded, starts, strict=True):
+        blocks = _cut(clip, places.flatten() + BLOCK) * window  # [C, K M, BLOCK]
+        columns = blocks.unflatten(1, (num_matches, count)).permute(1, 0, 3, 2).flatten(0, 1)
+        joined = F.fold(columns, (1, length), (1, BLOCK), stride=(1, HOP))
+        matches.append(joined.view(num_matches, wav.shape[1], length)[..., HOP:end])
+    return torch.stack(matches)
+
+
+def num_blocks(num_samples: int) -> int:
+    """Blocks that touch so many samples: each sample lies in two."""
+    return -(-num_samples // HOP) + 1
+
+
+def _cut(wav: Tensor, starts: Tensor) -> Tensor:
+    """[C, T] and [M] -> blocks [C, M, BLOCK]."""
+    return wav[:, starts[:, None] + torch.arange(BLOCK, device=wav.device)]
+
+
+def _emphasised(wav: Tensor) -> Tensor:
+    return wav - EMPHASIS * F.pad(wav, (1, 0))[..., :-1]
+
+
+def _decimated(wav: Tensor) -> Tensor:
+    """[T] -> [T / FACTOR], low-passed by a windowed sinc."""
+    steps = torch.arange(-HALF_FILTER, HALF_FILTER + 1, device=wav.device, dtype=wav.dtype)
+    window = torch.hann_window(len(steps), periodic=False, device=wav.device, dtype=wav.dtype)
+    kernel = torch.sinc(steps * (0.9 / FACTOR)) * (0.9 / FACTOR) * window
+    return F.conv1d(F.pad(wav, (HALF_FILTER, HALF_FILTER))[None, None], kernel[None, None], stride=FACTOR)[0, 0]
+
+
+def _rough(mono: Tensor, num_matches: int, numbers: range) -> Tensor:
+    """[T] -> where the best matches of each of those blocks begin, at the lower rate: [K, M]."""
+    hop, block = HOP // FACTOR, BLOCK // FACTOR
+    wav = _emphasised(_decimated(mono))
+    padded = F.pad(wav, (LEAD + hop, REGION + block + GROUP * hop))
+    places = torch.arange(REGION - block + 1, device=wav.device)
+    distance = (places - LEAD - hop * torch.arange(GROUP, device=wav.device)[:, None]).abs()
+    handicap = (-FARTHER / REGION * distance.to(wav)).masked_fill_(distance < NEAREST, -2.0)
+    found = []
+    for first in numbers[::GROUP]:
+        begin = first * hop  # of the region, in `padded`; the first block lies LEAD behind it
+        region = padded[begin : begin + REGION]
+        blocks = padded[begin + LEAD :].unfold(0, block, hop)[: min(GROUP, numbers.stop - first)]
+        likeness = _likeness(region, blocks).add_(handicap[: len(blocks)])
+        likeness[:, : max(0, LEAD + hop - begin)] = -2.0  # before the file
+        found.append(_best(likeness, num_matches) + begin - LEAD - hop)
+    return torch.cat(found, dim=1)
+
+
+def _likeness(region: Tensor, blocks: Tensor) -> Tensor:
+    """Normalised cross-correlation: [REGION] and [M, block] -> [M, places]."""
+    places = REGION - blocks.shape[1] + 1
+    spectrum = torch.fft.rfft(region) * torch.fft.rfft(blocks, REGION).conj()
+    product = torch.fft.irfft(spectrum, REGION)[:, :places]
+    energy = F.pad(region.double().square().cumsum(0), (1, 0))
+    energy = (energy[blocks.shape[1] :] - energy[:places]).to(region)
+    own = blocks.square().sum(dim=1, keepdim=True)
+    return product.mul_(torch.rsqrt(energy + SILENCE)).mul_(torch.rsqrt(own + SILENCE))
+
+
+def _best(likeness: Tensor, num_matches: int) -> Tensor:
+    """The places of the highest peaks of each row, `APART` from one another: [M, places] -> [K, M].
+
+    Peaks are erased as they are found.
+    """
+    around = torch.arange(-APART, APART + 1, device=likeness.device)
+    found = []
+    for _ in range(num_matches):
+        place = likeness.argmax(dim=1, keepdim=True)
+        found.append(place[:, 0])
+        taken = (place + around).clamp(0, likeness.shape[1] - 1)
+        likeness.scatter_(1, taken, -2.0)
+    return torch.stack(found)
+
+
+def _refined(wav: Tensor, rough: Tensor, numbers: range) -> tuple[Tensor, Tensor]:
+    """Left and right [2, T] and places at the lower rate [K, M] to places to the sample and likeness, [K, M] both."""
+    margin = BLOCK + FACTOR * NEAREST
+    padded = _emphasised(F.pad(wav, (margin, margin + BLOCK)))
+    own = _cut(padded, torch.tensor(numbers, device=wav.device) * HOP - HOP + margin)
+    own_energy = own.square().sum(dim=(0, 2))
+    starts, likeness = [], []
+    for places in rough:
+        tried = []
+        for offset in range(-REFINE, REFINE + 1):
+            start = (FACTOR * places + offset).clamp(-BLOCK, wav.shape[1])
+            other = _cut(padded, start + margin)
+            energy = own_energy * other.square().sum(dim=(0, 2))
+            tried.append((start, (own * other).sum(dim=(0, 2)) * torch.rsqrt(energy + SILENCE**2)))
+        start, value = (torch.stack(part) for part in zip(*tried, strict=True))
+        best = value.argmax(dim=0, keepdim=True)
+        starts.append(start.gather(0, best)[0])
+        likeness.append(value.gather(0, best)[0].clamp(0, 1))
+    return torch.stack(starts), torch.stack(likeness)
