@@ -1,4 +1,4 @@
-"""Frames that are computed once are what the network sees, whatever it is told of the bitrate."""
+"""What is computed once, frames or repetitions, is what the networks see."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from upscale.models import SpectralCascade
+from upscale.models.repeats import HOP, find_repeats, num_blocks
 from upscale.models.spectral_level import SpectralLevel
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -17,7 +19,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield {name: import_module(name) for name in ("clips", "cache_frames")}
+    yield {name: import_module(name) for name in ("clips", "cache_frames", "cache_repeats", "train_released")}
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,75 @@ def test_a_clip_of_frames_is_told_the_bitrate_or_not(
         told = model.inputs(wav, relative, level, torch.tensor([bitrate]))
         assert torch.equal(model.tell(silent, torch.tensor([bitrate])), told)
         assert torch.equal(told, silent) == (bitrate == 0)
+
+
+TINY_CASCADE = {"width": 8, "num_blocks": 1, "num_bands": 16, "frame_width": 16, "average_frames": 3}
+
+
+def test_a_clip_of_a_song_comes_with_its_own_repetitions(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wav = (0.1 * rng.standard_normal((2, 300_000))).astype(np.float32)
+    count = num_blocks(wav.shape[1])
+    own = np.arange(count, dtype=np.int32) * HOP - HOP
+    np.savez(
+        tmp_path / "00000@64.npz",
+        **{name: wav.astype(np.float16) for name in ("clean", "degraded", "filtered")},
+        starts=np.stack([own, own + 7_000]),
+        likeness=np.stack([own, own]).astype(np.float32),
+    )
+
+    def batch() -> object:
+        return scripts["clips"].RepeatClips([tmp_path], num_blocks=5, seed=1).batch(6)
+
+    once, again = batch(), batch()
+    assert torch.equal(once.matches, again.matches) and torch.equal(once.clean, once.filtered)
+    assert once.matches.shape == (6, 2, 2, 5 * HOP)
+    assert torch.allclose(once.matches[:, 0], once.filtered, atol=1e-6), "every block is like itself"
+    moved = once.matches[:, 1, :, HOP:-7_000]
+    assert torch.allclose(moved, once.filtered[..., HOP + 7_000 :], atol=1e-6)
+    levels = once.filtered.square().mean(dim=(1, 2)).sqrt()
+    assert levels.max() / levels.min() > 2, "at different levels"
+    begins = once.likeness[:, 0, 0]
+    assert torch.equal(once.likeness[0, 0] - begins[0], torch.arange(6.0) * HOP)
+    assert len(begins.unique()) > 2, "from different places"
+
+
+def test_cached_repetitions_are_those_of_the_filtered_song(scripts: dict[str, ModuleType]) -> None:
+    torch.manual_seed(0)
+    model = SpectralCascade(**TINY_CASCADE, num_matches=4).eval()
+    torch.nn.init.normal_(model.coarse.tail.bias, std=0.3)
+    clean = np.tile(0.1 * np.random.default_rng(1).standard_normal((2, 50_000)), 3).astype(np.float32)
+    found = scripts["cache_repeats"].repeats_of(model, clean, bitrate=96, told=True)
+    filtered = torch.from_numpy(found["filtered"]).float()[None]
+    degraded = torch.from_numpy(found["degraded"]).float()[None]
+    with torch.no_grad():
+        again = model.filtered(degraded, torch.tensor([96.0]))
+    assert (again - filtered).abs().mean() < 3e-4, "stored in half precision"
+    assert not torch.allclose(filtered, degraded, atol=1e-2)
+    middle = slice(14, 20)
+    starts, likeness = (torch.from_numpy(found[name])[None, ..., middle] for name in ("starts", "likeness"))
+    places = starts[0, :2] - (torch.arange(14, 20) * HOP - HOP)
+    assert set(places.flatten().tolist()) == {-50_000, 50_000}
+    assert likeness[:, :2].min() > 0.3 > likeness[:, 2:].max()
+    assert torch.equal(find_repeats(filtered, 2)[0][..., middle], starts[:, :2].long())
+
+
+def test_the_stage_trains_what_mixes_repetitions_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    script = scripts["train_released"]
+    torch.manual_seed(0)
+    model = SpectralCascade(**TINY_CASCADE, num_matches=2)
+    model.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wav = (0.1 * np.random.default_rng(0).standard_normal((2, 200_000))).astype(np.float32)
+    noisy = wav + 0.03 * np.random.default_rng(1).standard_normal(wav.shape).astype(np.float32)
+    own = np.arange(num_blocks(200_000), dtype=np.int32) * HOP - HOP
+    sounds = {"clean": wav, "degraded": noisy, "filtered": noisy}
+    np.savez(tmp_path / "0@64.npz", **sounds, starts=np.stack([own, own]), likeness=np.ones((2, len(own)), np.float32))
+    clips = scripts["clips"].RepeatClips([tmp_path], num_blocks=4, seed=0)
+    options = {"minutes": 0.02, "learning_rate": 1e-3, "seed": 0}
+    script.train_repeat(model, clips, tmp_path / "repeat.pt", options)
+    after = torch.load(tmp_path / "repeat.pt", weights_only=True)["model"]
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"repeat"}
+    kept = script.filter_weights_of(tmp_path / "repeat.pt")
+    assert kept.keys() == {name for name in before if not name.startswith("repeat.")}
