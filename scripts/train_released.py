@@ -350,7 +350,7 @@ def main() -> None:
     elif arguments.name == "repeat":
         cascade = SpectralCascade(**CHOSEN, num_matches=NUM_MATCHES)
         cascade.requires_grad_(False)
-        cascade.load_state_dict(filter_weights_of(arguments.filter), strict=False)
+        cascade.load_state_dict(weights_of(arguments.filter), strict=False)  # goes on from one of its own
         train_repeat(
             cascade, RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed), arguments.out, options
         )

@@ -74,8 +74,7 @@ class SpectralRepeat(nn.Module):
             for other, part in zip(others, (real, imaginary), strict=True)
         ]
         removed = [part - other[:, :, inner] for part, other in zip((real, imaginary), before, strict=True)]
-        features = self.features((real, imaginary), differences, removed, likeness)
-        shares = self.shares(features)
+        shares = self.shares(*self.features((real, imaginary), differences, removed, likeness))
         real, imaginary = (
             torch.cat([part + (shares * difference).sum(dim=1), whole[:, :, self.num_bins :]], dim=2)
             for part, difference, whole in zip((real, imaginary), differences, now, strict=True)
@@ -84,8 +83,11 @@ class SpectralRepeat(nn.Module):
 
     def features(
         self, spectrum: tuple[Tensor, Tensor], differences: list[Tensor], removed: list[Tensor], likeness: Tensor
-    ) -> Tensor:
-        """What the trunk sees: [B, K, features, F, N]; all powers in log10 beside the level around a frame."""
+    ) -> tuple[Tensor, Tensor]:
+        """What the trunk sees of the passage [B, features, F, N] and of each match [B, K, features, F, N].
+
+        All powers are in log10 beside the level around a frame.
+        """
         real, imaginary = spectrum
         power = real**2 + imaginary**2
         level = local_mean(power.mean(dim=(1, 2))[:, None], self.average_frames)[:, :, None] + SILENCE
@@ -105,15 +107,14 @@ class SpectralRepeat(nn.Module):
             log(local_average(removed[0] ** 2 + removed[1] ** 2) / level),
             log(around.amin(dim=1)),
         ]
-        num_matches, num_frames = likeness.shape[1], power.shape[-1]
+        num_frames = power.shape[-1]
         of_each = [
             log(apart / level[:, None]),
             log(around),
             (towards / level[:, None] / (around + FLOOR)).clamp(-2, 2) + 0.5,
             self.unlikeness(likeness, num_frames)[:, :, None, None].expand(-1, -1, 1, self.num_bins, -1),
         ]
-        shared = torch.cat(of_all, dim=1)[:, None].expand(-1, num_matches, -1, -1, -1)
-        return torch.cat([shared, *of_each], dim=2)
+        return torch.cat(of_all, dim=1), torch.cat(of_each, dim=2)
 
     def unlikeness(self, likeness: Tensor, num_frames: int) -> Tensor:
         """[B, K, M] to its complement in log10, [B, K, N]; block m is centred on frame m * frames_per_block."""
@@ -122,13 +123,17 @@ class SpectralRepeat(nn.Module):
         value = F.interpolate(value, size=size, mode="linear", align_corners=True)
         return F.pad(value, (0, max(0, num_frames - size)), mode="replicate")[..., :num_frames]
 
-    def shares(self, features: Tensor) -> Tensor:
-        """[B, K, features, F, N] -> of each match in mid and side [B, K, 2, F, N]; the rest is the passage's own."""
-        hidden = self.head(fold_bins(features.flatten(0, 1), self.fold).contiguous(memory_format=torch.channels_last))
-        hidden = hidden + self.bin_bias.to(hidden)
+    def shares(self, of_all: Tensor, of_each: Tensor) -> Tensor:
+        """What `features` gives -> of each match in mid and side [B, K, 2, F, N]; the rest is the passage's own."""
+        own, others = self.head.weight.split([of_all.shape[1] * self.fold, of_each.shape[2] * self.fold], dim=1)
+        hidden = F.conv2d(self.folded(of_each.flatten(0, 1)), others, self.head.bias).unflatten(0, of_each.shape[:2])
+        hidden = hidden + (F.conv2d(self.folded(of_all), own) + self.bin_bias)[:, None].to(hidden)
+        hidden = hidden.flatten(0, 1)
         nothing = torch.zeros(1).to(hidden)
         for block in self.blocks:
             hidden = block(hidden, nothing)
-        logits = unfold_bins(self.tail(hidden), self.fold).unflatten(0, features.shape[:2]).float()
-        own = torch.zeros_like(logits[:, :1])
-        return torch.cat([own, logits], dim=1).softmax(dim=1)[:, 1:]
+        logits = unfold_bins(self.tail(hidden), self.fold).unflatten(0, of_each.shape[:2]).float()
+        return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1).softmax(dim=1)[:, 1:]
+
+    def folded(self, features: Tensor) -> Tensor:
+        return fold_bins(features, self.fold).contiguous(memory_format=torch.channels_last)
