@@ -163,7 +163,7 @@ def test_the_stages_one_behind_the_other_are_the_model(name: str) -> None:
     model = MODELS[name]().eval()
     wav = piece([10_000, 60_000], length=100_000)
     with torch.no_grad():
-        for bitrate in (None, torch.tensor([64.0])):
+        for bitrate in (None, torch.tensor([64.0]), torch.tensor([320.0])):
             hidden = wav
             for stage in model.stages:
                 hidden = stage.function(hidden, bitrate, slice(None))

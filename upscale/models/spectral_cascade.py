@@ -112,6 +112,8 @@ class SpectralCascade(nn.Module):
         """[B, 5, T] -> [B, 5, kept], what is filtered mixed with its repetitions."""
         assert self.repeat is not None
         wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
+        if bool((spared[..., kept] == 1).all()):  # nothing of it would be heard
+            return hidden[..., kept]
         return torch.cat([wav[..., kept], self.repeat(wav, filtered, kept), spared[..., kept]], dim=1)
 
     def repeat_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:

@@ -147,6 +147,8 @@ class SpectralFill(nn.Module):
     def fill_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
         """The last stage of more, [B, 5, T] of the filter -> [B, 2, kept]."""
         wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
+        if bool((spared[..., kept] == 1).all()):
+            return wav[..., kept]
         return (wav + (1 - spared) * (self.fill(wav, filtered, bitrate) - wav))[..., kept]
 
     def amplitude(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
