@@ -31,7 +31,7 @@ VISQOL_BITRATES = (64, 96)
 VISQOL_SECONDS = 8.0  # of each song: it takes as long as it listens
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
 CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
-ARGUMENTS = {"fidelity": CHOSEN | {"num_matches": NUM_MATCHES}, "perceptual": CHOSEN}
+ARGUMENTS = CHOSEN | {"num_matches": NUM_MATCHES}
 SAMPLE_RATE = 44_100
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on how this training differed from the command")
     arguments = parser.parse_args()
 
-    model = CLASSES[arguments.name](**ARGUMENTS[arguments.name])
+    model = CLASSES[arguments.name](**ARGUMENTS)
     state = torch.load(arguments.checkpoint, weights_only=True)
     model.load_state_dict({name: tensor.half() for name, tensor in state["ema"].items()})
     model.eval()
@@ -135,7 +135,7 @@ def main() -> None:
         arguments.out or RELEASED / arguments.name,
         model,
         arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()}
-        | ARGUMENTS[arguments.name],
+        | ARGUMENTS,
         bitrates=BITRATES,
         dtype=torch.float16,
         metrics={

@@ -298,8 +298,18 @@ def train_repeat(model: SpectralCascade, clips: RepeatClips, out: Path, options:
     train(model.to(memory_format=torch.channels_last), restore, fidelity_loss, clips, out, **options)
 
 
-def restorer(model: SpectralCascade | SpectralFill) -> Callable[[Batch], Tensor]:
-    return lambda batch: model.restore(batch.degraded, batch.bitrate)
+def restorer(model: SpectralCascade) -> Callable[[Batch], Tensor]:
+    return lambda batch: model.filtered(batch.degraded, batch.bitrate)
+
+
+def filler(model: SpectralFill) -> Callable[[Batch], Tensor]:
+    """Clips of two seconds have no repetitions: they are left out, and come in again in what is released."""
+
+    def restore(batch: Batch) -> Tensor:
+        filtered = model.filter.filtered(batch.degraded, batch.bitrate)
+        return model.fill(batch.degraded, filtered, batch.bitrate)
+
+    return restore
 
 
 def main() -> None:
@@ -341,22 +351,23 @@ def main() -> None:
             level.load_state_dict(level_weights_of(arguments.levels))
             train_levels(level, clips, arguments.out, options)
             return
-        model = SpectralFill(**CHOSEN)
-        model.filter.load_state_dict(filter_weights_of(arguments.filter))
+        model = SpectralFill(**CHOSEN, num_matches=NUM_MATCHES)
+        model.filter.load_state_dict(weights_of(arguments.filter))
         model.filter.requires_grad_(False)
         model.level.load_state_dict(level_weights_of(arguments.levels))
         keep_bands(model.level)
-        train(model, restorer(model), perceptual_loss, clips, arguments.out, batch_size=4, **options)
+        train(model, filler(model), perceptual_loss, clips, arguments.out, batch_size=4, **options)
     elif arguments.name == "repeat":
         cascade = SpectralCascade(**CHOSEN, num_matches=NUM_MATCHES)
         cascade.requires_grad_(False)
-        cascade.load_state_dict(weights_of(arguments.filter), strict=False)  # goes on from one of its own
+        found = cascade.load_state_dict(weights_of(arguments.filter), strict=False)  # goes on from one of its own
+        assert not found.unexpected_keys and all(name.startswith("repeat.") for name in found.missing_keys), found
         train_repeat(
             cascade, RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed), arguments.out, options
         )
     elif arguments.name in ("fine", "fidelity"):
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
-        before = weights_of(arguments.filter)
+        before = filter_weights_of(arguments.filter)
         if arguments.name == "fine":
             model = SpectralCascade()
             model.coarse.load_state_dict(before)
