@@ -38,8 +38,7 @@ soundfonts MIT | MIDI |
 | pekka-kana-2-data, rafkill-data, biniax2-data, heroes-sound-tracks, ceferino-data, tecnoballz-data | BSD-2, LGPL-2, \
 Zlib, GPL-2+, GPL-3+ | tracker modules |
 | hydrogen-data demo songs | GPL-2+ | acoustic drum kit |
-| Sonic Pi loops | CC0-1.0 | loops |"""
-MORE_DATA = """
+| Sonic Pi loops | CC0-1.0 | loops |
 | MMA accompaniments in every style of its library, on all soundfonts | GPL-2+ | MIDI |
 | freedink-data, planetblupi-music-midi, songwrite, pinball-table-hurd-data, kobodeluxe-data, liquidwar-data, crimson, \
 pangzero | Zlib, GPL-3+, GPL-2+, FAL | MIDI |
@@ -97,7 +96,7 @@ are drawn, not the result to the bit: training ends by the clock.
 
 ## Data
 
-{DATA}{MORE_DATA if name == "perceptual" else ""}
+{DATA}
 
 None of it is a recording of a band or a voice. No audio is part of this repository; the weights are under its licence.
 
