@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 RELEASED = Path(__file__).parents[1] / "released"
 DEFAULT_MODEL = "fidelity"
 CHUNK_SECONDS = 12.0
-MIN_HOP_SECONDS = 0.1  # shorter chunks cost more in calls than they save in delay
 Wav = TypeVar("Wav")
 
 
@@ -129,11 +128,8 @@ class Restorer:
         Without `chunk_seconds` each chunk yields half of its context on one side (0.1 s at least): it lags by one
         and a half times the context, and a fifth of the work is kept.
         """
-        traits = self.traits
-        if chunk_seconds is None:
-            chunk_seconds = max(traits.context / 2 / traits.sample_rate, MIN_HOP_SECONDS)
-        hop = round(chunk_seconds * traits.sample_rate)
-        return Stream(self.backend, sample_rate=sample_rate, hop=max(hop, traits.stride), bitrate=bitrate, mix=mix)
+        hop = None if chunk_seconds is None else max(1, round(chunk_seconds * self.traits.sample_rate))
+        return Stream(self.backend, sample_rate=sample_rate, hop=hop, bitrate=bitrate, mix=mix)
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:

@@ -20,6 +20,7 @@ from upscale.restore.chunks import Overlap
 # Twice the half width of the resampling filter, in samples of the lower rate.
 RESAMPLE_CONTEXT = 2 * FILTER_WIDTH
 RESAMPLE_HOP = 16_384  # long enough for the filter's set-up not to count, short beside a model's context
+MIN_HOP_SECONDS = 0.1  # shorter chunks cost more in calls than they save in delay
 
 
 class Stream:
@@ -30,7 +31,7 @@ class Stream:
     """
 
     def __init__(
-        self, backend: Backend, *, sample_rate: int, hop: int, bitrate: float | None = None, mix: float = 1.0
+        self, backend: Backend, *, sample_rate: int, hop: int | None, bitrate: float | None = None, mix: float = 1.0
     ) -> None:
         self.bitrate = bitrate
         self.mix = mix
@@ -80,21 +81,25 @@ class Stream:
             output = output + np.float32(self.mix) * change[..., :length]
         return output if self._batched else output[0]
 
-    def _build_stages(self, hop: int) -> list[Overlap]:
+    def _build_stages(self, hop: int | None) -> list[Overlap]:
+        """`hop` is that of all; without it, half the context of each."""
         traits = self._backend.traits
         steps = self._backend.steps
         functions = [partial(self._run, step, first=step is steps[0], last=step is steps[-1]) for step in steps]
         model = [
-            Overlap(function, context=step.context, stride=step.stride, hop=hop, narrow=True)
+            Overlap(function, context=step.context, stride=step.stride, hop=hop or self._short_hop(step), narrow=True)
             for function, step in zip(functions, steps, strict=True)
         ]
         if self.sample_rate == traits.sample_rate:
             return model
         there, back = (
-            _resampling(self.sample_rate, traits.sample_rate, hop),
-            _resampling(traits.sample_rate, self.sample_rate, hop),
+            _resampling(self.sample_rate, traits.sample_rate, hop or RESAMPLE_HOP),
+            _resampling(traits.sample_rate, self.sample_rate, hop or RESAMPLE_HOP),
         )
         return [there, *model, back]
+
+    def _short_hop(self, step: Step) -> int:
+        return max(step.context // 2, round(MIN_HOP_SECONDS * self._backend.traits.sample_rate))
 
     def _run(self, step: Step, given: np.ndarray, kept: slice, *, first: bool, last: bool) -> np.ndarray:
         """One step, [B, C, T]: the first takes any number of channels, the last gives model(x) - x of as many."""
