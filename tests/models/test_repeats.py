@@ -107,8 +107,10 @@ def test_shares_are_of_a_whole() -> None:
         wav, other = noise(1, 2, 20_000), noise(1, 2, 20_000, seed=1)
         matches = torch.stack([wav, wav, wav], dim=1)
         assert torch.allclose(model.combine(other, wav, matches, torch.ones(1, 3, 6)), wav, atol=1e-5)
-        shares = model.shares(torch.randn(1, 8, 1024, 4), torch.randn(1, 3, 7, 1024, 4))
-    assert shares.min() >= 0 and shares.sum(dim=1).max() <= 1 + 1e-6
+        away = 0.1 * noise(1, 2, 20_000, seed=2)
+        moved = model.combine(other, wav, matches + away[:, None], torch.ones(1, 3, 6)) - wav
+    assert 0 < (moved * away).sum() < away.square().sum(), "a part of the way to what all of them are"
+    assert moved.square().sum() < away.square().sum()
 
 
 def test_level_and_order_of_matches_do_not_matter() -> None:

@@ -8,6 +8,8 @@ per bin and frame how much of each match to mix in. What it says are shares: not
 Shapes: B clips, C channels, T samples, F bins, N frames, K matches, M blocks.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,8 +19,22 @@ from upscale.models.repeats import CONTEXT, GRID, HOP, find_repeats, gather_repe
 from upscale.models.spectral_filter import FLOOR, SILENCE, TrunkBlock, fold_bins, local_average, unfold_bins
 from upscale.models.stft import TightStft, mid_side
 
-NUM_FEATURES = 15  # per bin, frame and match
+NUM_FEATURES = 8 + 7  # per bin and frame, of all matches and of each
 FIRST_SHARE = -3.0  # log share of a match beside the passage itself, before training
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Of mid and side, [B, 2, F, N] each."""
+
+    real: Tensor
+    imaginary: Tensor
+
+    def power(self) -> Tensor:
+        return self.real**2 + self.imaginary**2
+
+    def minus(self, other: "Spectrum") -> "Spectrum":
+        return Spectrum(self.real - other.real, self.imaginary - other.imaginary)
 
 
 class SpectralRepeat(nn.Module):
@@ -66,55 +82,44 @@ class SpectralRepeat(nn.Module):
     def combine(self, degraded: Tensor, filtered: Tensor, matches: Tensor, likeness: Tensor) -> Tensor:
         """The same with the matches [B, K, 2, T] and how like they are, block by block [B, K, M]."""
         now, before = (self.stft.analyse(mid_side(wav)) for wav in (filtered, degraded))
-        others = self.stft.analyse(mid_side(matches.flatten(0, 1)))
         inner = slice(self.num_bins)
-        real, imaginary = (part[:, :, inner] for part in now)
-        differences = [
-            other[:, :, inner].unflatten(0, matches.shape[:2]) - part[:, None]
-            for other, part in zip(others, (real, imaginary), strict=True)
+        passage = Spectrum(*(part[:, :, inner] for part in now))
+        removed = passage.minus(Spectrum(*(part[:, :, inner] for part in before)))
+        level = local_mean(passage.power().mean(dim=(1, 2))[:, None], self.average_frames)[:, :, None] + SILENCE
+        differences = []
+        for match in matches.unbind(1):
+            other = self.stft.analyse(mid_side(match))
+            differences.append(Spectrum(*(part[:, :, inner] for part in other)).minus(passage))
+        around = [local_average(difference.power()) / level for difference in differences]
+        of_all = self.of_all(passage, removed, torch.stack(around).amin(dim=0), level)
+        unlike = self.unlikeness(likeness, of_all.shape[-1]).unbind(1)
+        # One match after the other: what the trunk holds is most of the memory.
+        logits = [
+            self.logits(of_all, self.of_match(passage, *each, level))
+            for each in zip(differences, around, unlike, strict=True)
         ]
-        removed = [part - other[:, :, inner] for part, other in zip((real, imaginary), before, strict=True)]
-        shares = self.shares(*self.features((real, imaginary), differences, removed, likeness))
-        real, imaginary = (
-            torch.cat([part + (shares * difference).sum(dim=1), whole[:, :, self.num_bins :]], dim=2)
-            for part, difference, whole in zip((real, imaginary), differences, now, strict=True)
-        )
+        shares = torch.stack([torch.zeros_like(logits[0]), *logits]).softmax(dim=0)[1:]
+        mixed = (passage.real, passage.imaginary)
+        for share, difference in zip(shares, differences, strict=True):
+            mixed = mixed[0] + share * difference.real, mixed[1] + share * difference.imaginary
+        whole = (torch.cat([part, rest[:, :, self.num_bins :]], dim=2) for part, rest in zip(mixed, now, strict=True))
+        real, imaginary = whole
         return mid_side(self.stft.synthesise(real, imaginary, num_samples=filtered.shape[-1]))
 
-    def features(
-        self, spectrum: tuple[Tensor, Tensor], differences: list[Tensor], removed: list[Tensor], likeness: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What the trunk sees of the passage [B, features, F, N] and of each match [B, K, features, F, N].
+    def of_all(self, passage: Spectrum, removed: Spectrum, nearest: Tensor, level: Tensor) -> Tensor:
+        """What the trunk sees beside every match, [B, 8, F, N]: log10 powers beside the level around a frame."""
+        power = passage.power()
+        powers = [power / level, local_average(power) / level, local_average(removed.power()) / level, nearest]
+        return torch.cat([log_ratio(ratio) for ratio in powers], dim=1)
 
-        All powers are in log10 beside the level around a frame.
-        """
-        real, imaginary = spectrum
-        power = real**2 + imaginary**2
-        level = local_mean(power.mean(dim=(1, 2))[:, None], self.average_frames)[:, :, None] + SILENCE
-        apart = differences[0] ** 2 + differences[1] ** 2
-        towards = differences[0] * real[:, None] + differences[1] * imaginary[:, None]
-        around, towards = (
-            local_average(part.flatten(0, 1)).unflatten(0, likeness.shape[:2]) for part in (apart, towards)
-        )
-        around = around / level[:, None]
-
-        def log(ratio: Tensor) -> Tensor:
-            return torch.log10(ratio + FLOOR) * 0.5 + 1
-
-        of_all = [
-            log(power / level),
-            log(local_average(power) / level),
-            log(local_average(removed[0] ** 2 + removed[1] ** 2) / level),
-            log(around.amin(dim=1)),
-        ]
-        num_frames = power.shape[-1]
-        of_each = [
-            log(apart / level[:, None]),
-            log(around),
-            (towards / level[:, None] / (around + FLOOR)).clamp(-2, 2) + 0.5,
-            self.unlikeness(likeness, num_frames)[:, :, None, None].expand(-1, -1, 1, self.num_bins, -1),
-        ]
-        return torch.cat(of_all, dim=1), torch.cat(of_each, dim=2)
+    def of_match(
+        self, passage: Spectrum, difference: Spectrum, around: Tensor, unlike: Tensor, level: Tensor
+    ) -> Tensor:
+        """What it sees of one match, [B, 7, F, N]: its difference, here and around, in size and direction; its likeness."""
+        towards = local_average(difference.real * passage.real + difference.imaginary * passage.imaginary) / level
+        unlike = unlike[:, None, None].expand(-1, 1, self.num_bins, -1)
+        apart = log_ratio(difference.power() / level)
+        return torch.cat([apart, log_ratio(around), (towards / (around + FLOOR)).clamp(-2, 2) + 0.5, unlike], dim=1)
 
     def unlikeness(self, likeness: Tensor, num_frames: int) -> Tensor:
         """[B, K, M] to its complement in log10, [B, K, N]; block m is centred on frame m * frames_per_block."""
@@ -123,17 +128,16 @@ class SpectralRepeat(nn.Module):
         value = F.interpolate(value, size=size, mode="linear", align_corners=True)
         return F.pad(value, (0, max(0, num_frames - size)), mode="replicate")[..., :num_frames]
 
-    def shares(self, of_all: Tensor, of_each: Tensor) -> Tensor:
-        """What `features` gives -> of each match in mid and side [B, K, 2, F, N]; the rest is the passage's own."""
-        own, others = self.head.weight.split([of_all.shape[1] * self.fold, of_each.shape[2] * self.fold], dim=1)
-        hidden = F.conv2d(self.folded(of_each.flatten(0, 1)), others, self.head.bias).unflatten(0, of_each.shape[:2])
-        hidden = hidden + (F.conv2d(self.folded(of_all), own) + self.bin_bias)[:, None].to(hidden)
-        hidden = hidden.flatten(0, 1)
+    def logits(self, of_all: Tensor, of_match: Tensor) -> Tensor:
+        """Log share of one match in mid and side beside the passage itself: [B, 2, F, N]."""
+        features = fold_bins(torch.cat([of_all, of_match], dim=1), self.fold)
+        hidden = self.head(features.contiguous(memory_format=torch.channels_last))
+        hidden = hidden + self.bin_bias.to(hidden)
         nothing = torch.zeros(1).to(hidden)
         for block in self.blocks:
             hidden = block(hidden, nothing)
-        logits = unfold_bins(self.tail(hidden), self.fold).unflatten(0, of_each.shape[:2]).float()
-        return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1).softmax(dim=1)[:, 1:]
+        return unfold_bins(self.tail(hidden), self.fold).float()
 
-    def folded(self, features: Tensor) -> Tensor:
-        return fold_bins(features, self.fold).contiguous(memory_format=torch.channels_last)
+
+def log_ratio(ratio: Tensor) -> Tensor:
+    return torch.log10(ratio + FLOOR) * 0.5 + 1
