@@ -33,6 +33,9 @@ class Spectrum:
     def power(self) -> Tensor:
         return self.real**2 + self.imaginary**2
 
+    def below(self, num_bins: int) -> "Spectrum":
+        return Spectrum(self.real[:, :, :num_bins], self.imaginary[:, :, :num_bins])
+
     def minus(self, other: "Spectrum") -> "Spectrum":
         return Spectrum(self.real - other.real, self.imaginary - other.imaginary)
 
@@ -81,30 +84,31 @@ class SpectralRepeat(nn.Module):
 
     def combine(self, degraded: Tensor, filtered: Tensor, matches: Tensor, likeness: Tensor) -> Tensor:
         """The same with the matches [B, K, 2, T] and how like they are, block by block [B, K, M]."""
-        now, before = (self.stft.analyse(mid_side(wav)) for wav in (filtered, degraded))
-        inner = slice(self.num_bins)
-        passage = Spectrum(*(part[:, :, inner] for part in now))
-        removed = passage.minus(Spectrum(*(part[:, :, inner] for part in before)))
-        level = local_mean(passage.power().mean(dim=(1, 2))[:, None], self.average_frames)[:, :, None] + SILENCE
-        differences = []
-        for match in matches.unbind(1):
-            other = self.stft.analyse(mid_side(match))
-            differences.append(Spectrum(*(part[:, :, inner] for part in other)).minus(passage))
+        passage, before = self.spectrum(filtered), self.spectrum(degraded)
+        inner = passage.below(self.num_bins)
+        removed = inner.minus(before.below(self.num_bins))
+        level = local_mean(inner.power().mean(dim=(1, 2))[:, None], self.average_frames)[:, :, None] + SILENCE
+        others = [self.spectrum(match).below(self.num_bins) for match in matches.unbind(1)]
+        differences = [other.minus(inner) for other in others]
         around = [local_average(difference.power()) / level for difference in differences]
-        of_all = self.of_all(passage, removed, torch.stack(around).amin(dim=0), level)
+        of_all = self.of_all(inner, removed, torch.stack(around).amin(dim=0), level)
         unlike = self.unlikeness(likeness, of_all.shape[-1]).unbind(1)
         # One match after the other: what the trunk holds is most of the memory.
         logits = [
-            self.logits(of_all, self.of_match(passage, *each, level))
+            self.logits(of_all, self.of_match(inner, *each, level))
             for each in zip(differences, around, unlike, strict=True)
         ]
         shares = torch.stack([torch.zeros_like(logits[0]), *logits]).softmax(dim=0)[1:]
-        mixed = (passage.real, passage.imaginary)
+        real, imaginary = inner.real, inner.imaginary
         for share, difference in zip(shares, differences, strict=True):
-            mixed = mixed[0] + share * difference.real, mixed[1] + share * difference.imaginary
-        whole = (torch.cat([part, rest[:, :, self.num_bins :]], dim=2) for part, rest in zip(mixed, now, strict=True))
-        real, imaginary = whole
+            real, imaginary = real + share * difference.real, imaginary + share * difference.imaginary
+        # The bin at half the sample rate is passed through.
+        real = torch.cat([real, passage.real[:, :, self.num_bins :]], dim=2)
+        imaginary = torch.cat([imaginary, passage.imaginary[:, :, self.num_bins :]], dim=2)
         return mid_side(self.stft.synthesise(real, imaginary, num_samples=filtered.shape[-1]))
+
+    def spectrum(self, wav: Tensor) -> Spectrum:
+        return Spectrum(*self.stft.analyse(mid_side(wav)))
 
     def of_all(self, passage: Spectrum, removed: Spectrum, nearest: Tensor, level: Tensor) -> Tensor:
         """What the trunk sees beside every match, [B, 8, F, N]: log10 powers beside the level around a frame."""
@@ -115,7 +119,7 @@ class SpectralRepeat(nn.Module):
     def of_match(
         self, passage: Spectrum, difference: Spectrum, around: Tensor, unlike: Tensor, level: Tensor
     ) -> Tensor:
-        """What it sees of one match, [B, 7, F, N]: its difference, here and around, in size and direction; its likeness."""
+        """What it sees of one match, [B, 7, F, N]: its difference, here and around, where that points, its likeness."""
         towards = local_average(difference.real * passage.real + difference.imaginary * passage.imaginary) / level
         unlike = unlike[:, None, None].expand(-1, 1, self.num_bins, -1)
         apart = log_ratio(difference.power() / level)
