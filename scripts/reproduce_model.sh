@@ -63,7 +63,7 @@ SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:40:2e-3 bands:150:1e-3 levels:180:1e-3 \
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:150:1e-3 levels:180:1e-3 \
     perceptual:12:3e-4; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
