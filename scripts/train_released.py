@@ -4,13 +4,15 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py coarse --cache FOLDER [FOLDER ...] --out coarse.pt --minutes 45
     python scripts/train_released.py fine --cache ... --filter coarse.pt --out fine.pt --minutes 25
     python scripts/train_released.py fidelity --cache ... --filter fine.pt --out fidelity.pt --minutes 12 --rate 8e-4
+    python scripts/train_released.py repeat --cache REPEATS --filter fidelity.pt --out repeat.pt --minutes 62
     python scripts/train_released.py bands --cache FRAMES --out bands.pt --minutes 55 --rate 1e-3
     python scripts/train_released.py levels --cache ... --levels bands.pt --out levels.pt --minutes 65 --rate 1e-3
-    python scripts/train_released.py perceptual --cache ... --filter fidelity.pt --levels levels.pt \
+    python scripts/train_released.py perceptual --cache ... --filter repeat.pt --levels levels.pt \
         --out perceptual.pt --minutes 20 --rate 5e-4
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
-trains all together. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/cache_frames.py` wrote;
+trains all together, `repeat` adds what mixes a passage with its repetitions, on what `scripts/cache_repeats.py` wrote,
+and alone. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/cache_frames.py` wrote;
 `levels` the rest of that network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out.
 `--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
