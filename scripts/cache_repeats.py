@@ -71,8 +71,10 @@ def main() -> None:
         rng = np.random.default_rng(derive_seed("repeats", number))
         song, bitrate, told = drawn(kinds, rng)
         path = arguments.out / f"{number:05d}@{bitrate}.npz"
+        if path.exists():
+            continue
         clean = sound(song)
-        if path.exists() or clean.shape[1] < SHORTEST * SAMPLE_RATE or np.mean(clean**2) < AUDIBLE:
+        if clean.shape[1] < SHORTEST * SAMPLE_RATE or np.mean(clean**2) < AUDIBLE:
             continue
         temporary = path.with_suffix(".part")
         with open(temporary, "wb") as file:

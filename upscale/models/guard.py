@@ -44,7 +44,7 @@ class Guard(nn.Module):
 
     def spare(self, restore: Callable[[Tensor, Tensor | None], Tensor], wav: Tensor, bitrate: Tensor | None) -> Tensor:
         """`restore(wav, bitrate)` [B, 2, T] where a passage is not to be left alone, `wav` where it is."""
-        return wav + (1 - self(wav, bitrate)) * (restore(wav, bitrate) - wav)
+        return spare(wav, restore(wav, bitrate), self(wav, bitrate))
 
     def good_treble(self, wav: Tensor) -> Tensor:
         """0 to 1 per frame [B, 1, N]: has treble survived that no low bitrate lets through?"""
@@ -58,6 +58,11 @@ class Guard(nn.Module):
         frame = torch.arange(found.shape[-1], device=wav.device)
         found = torch.where((frame >= 1) & (frame < found.shape[-1] - 3), found, torch.zeros_like(found))
         return ((local_mean(found, self.average_frames) - SHARE_OF_FRAMES) / SHARE_OF_FRAMES).clamp(0, 1)
+
+
+def spare(wav: Tensor, restored: Tensor, spared: Tensor) -> Tensor:
+    """`restored`, and `wav` as far as `spared` says, 0 to 1: [B, 2, T], [B, 2, T] and [B, 1, T]."""
+    return wav + (1 - spared) * (restored - wav)
 
 
 def hann(spectrum: Tensor) -> Tensor:

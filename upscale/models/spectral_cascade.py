@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from upscale.models.guard import Guard
+from upscale.models.guard import Guard, spare
 from upscale.models.spectral_filter import SpectralFilter
 from upscale.models.spectral_repeat import SpectralRepeat
-from upscale.models.stage import Stage
+from upscale.models.stage import Stage, whole
 
 
 class SpectralCascade(nn.Module):
@@ -59,7 +59,7 @@ class SpectralCascade(nn.Module):
     def stages(self) -> list[Stage]:
         """What restores a file chunk by chunk: each with a context and a stride of its own."""
         if self.repeat is None:
-            return [Stage(self.whole, self.filter_context, self.filter_stride)]
+            return [Stage(whole(self), self.filter_context, self.filter_stride)]
         return [*self.hidden_stages[:1], replace(self.hidden_stages[1], function=self.repeat_and_spare)]
 
     @property
@@ -100,10 +100,6 @@ class SpectralCascade(nn.Module):
         wav = self.fine(self.coarse(wav, bitrate), bitrate)
         return self.brief(wav, bitrate) if self.brief else wav
 
-    def whole(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """The only stage of a model without repetitions."""
-        return self(wav, bitrate)[..., kept]
-
     def filter_and_guard(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
         """The first stage of two, [B, 2, T] -> [B, 5, kept]: given, filtered, and how much is to be left alone."""
         return torch.cat([wav, self.filtered(wav, bitrate), self.guard(wav, bitrate)], dim=1)[..., kept]
@@ -119,4 +115,4 @@ class SpectralCascade(nn.Module):
     def repeat_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
         """The last stage, [B, 5, T] -> [B, 2, kept]."""
         wav, restored, spared = self.mix_repeats(hidden, bitrate, kept).split([2, 2, 1], dim=1)
-        return wav + (1 - spared) * (restored - wav)
+        return spare(wav, restored, spared)

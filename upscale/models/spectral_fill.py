@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.guard import local_mean
+from upscale.models.guard import local_mean, spare
 from upscale.models.spectral_cascade import SpectralCascade
 from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel, Spectrum
-from upscale.models.stage import Stage
+from upscale.models.stage import Stage, whole
 from upscale.models.stft import TightStft, mid_side
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
@@ -104,7 +104,7 @@ class SpectralFill(nn.Module):
     def stages(self) -> list[Stage]:
         """What restores a file chunk by chunk: those of the filter, then the levels."""
         if self.filter.repeat is None:
-            return [Stage(self.whole, self.context, self.stride)]
+            return [Stage(whole(self), self.context, self.stride)]
         return [*self.filter.hidden_stages, Stage(self.fill_and_spare, self.fill_context, self.fill_stride)]
 
     @property
@@ -140,16 +140,12 @@ class SpectralFill(nn.Module):
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
         return self.with_levels(filtered, self.amplitude(wav, degraded, filtered, bitrate), num_samples=wav.shape[-1])
 
-    def whole(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """The only stage of a model without repetitions."""
-        return self(wav, bitrate)[..., kept]
-
     def fill_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
         """The last stage of more, [B, 5, T] of the filter -> [B, 2, kept]."""
         wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
         if bool((spared[..., kept] == 1).all()):
             return wav[..., kept]
-        return (wav + (1 - spared) * (self.fill(wav, filtered, bitrate) - wav))[..., kept]
+        return spare(wav, self.fill(wav, filtered, bitrate), spared)[..., kept]
 
     def amplitude(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
         """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence."""

@@ -18,3 +18,8 @@ class Stage:
     function: Callable[[Tensor, Tensor | None, slice], Tensor]
     context: int
     stride: int
+
+
+def whole(model: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None, slice], Tensor]:
+    """The function of the only stage of a model that has but one."""
+    return lambda wav, bitrate, kept: model(wav, bitrate)[..., kept]

@@ -77,12 +77,14 @@ class Restorer:
         """
         if not isinstance(self.backend, TorchBackend):
             return self
-        module = copy.deepcopy(self.backend.model)
-        looking = [part for part in module.modules() if getattr(part, "repeat", None) is not None]
+        looking = [
+            name for name, part in self.backend.model.named_modules() if getattr(part, "repeat", None) is not None
+        ]
         if not looking:
             return self
-        for part in looking:
-            part.repeat = None  # type: ignore[assignment]
+        module = copy.deepcopy(self.backend.model)
+        for name in looking:
+            module.get_submodule(name).repeat = None  # type: ignore[assignment]
         return self.from_module(
             module,
             device=self.backend.device,

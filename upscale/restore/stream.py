@@ -92,9 +92,10 @@ class Stream:
         ]
         if self.sample_rate == traits.sample_rate:
             return model
+        resampled = max(hop or min(map(self._short_hop, steps)), traits.stride)
         there, back = (
-            _resampling(self.sample_rate, traits.sample_rate, hop or RESAMPLE_HOP),
-            _resampling(traits.sample_rate, self.sample_rate, hop or RESAMPLE_HOP),
+            _resampling(self.sample_rate, traits.sample_rate, resampled),
+            _resampling(traits.sample_rate, self.sample_rate, resampled),
         )
         return [there, *model, back]
 
