@@ -98,8 +98,11 @@ class FrameClips:
 class RepeatClips:
     """Random clips of the songs that `scripts/cache_repeats.py` wrote, `num_blocks` long."""
 
-    def __init__(self, folders: list[Path], *, num_blocks: int, seed: int) -> None:
+    def __init__(
+        self, folders: list[Path], *, num_blocks: int, seed: int, quietest_db: float = 30, loudness: float = 1
+    ) -> None:
         self.arrays, self.num_blocks = Arrays(folders, ".npz"), num_blocks
+        self.quietest_db, self.loudness = quietest_db, loudness
         self.rng = np.random.default_rng(seed)
 
     def batch(self, size: int) -> RepeatBatch:
@@ -122,7 +125,7 @@ class RepeatClips:
             if clean.square().mean() > AUDIBLE:
                 break
         matches = gather_repeats(filtered[None].float(), starts[None].long())[0, ..., : self.num_blocks * HOP]
-        gain = random_gain(self.rng, quietest_db=30, loudness=1)
+        gain = random_gain(self.rng, self.quietest_db, self.loudness)
         wavs = [clean, degraded, filtered[:, inner].float(), matches]
         if self.rng.random() < 0.5:
             wavs = [wav.flip(-2) for wav in wavs]

@@ -11,8 +11,8 @@ PURPOSE = {
     "the same passage lost less of where the piece plays it again, and invents nothing: what the encoder's low-pass "
     "took away stays away.",
     "perceptual": "Brings the spectrum nearer to what it was before MP3: the filters of the `fidelity` model, then the "
-    "predicted level for every bin of every frame, above the low-pass and in the holes below it too. What it adds is "
-    "plausible, not true.",
+    "predicted level for every bin of every frame, above the low-pass and in the holes below it too, by what the same "
+    "passage kept where the piece plays it again. What it adds is plausible, not true.",
 }
 LIMITS = {
     "fidelity": "- Gains are small and real: half a decibel to two. It does not bring back treble.\n"
@@ -25,7 +25,7 @@ LIMITS = {
 }
 ENCODED_BY = {
     "fidelity": "`scripts/degrade_music.py` and `scripts/cache_repeats.py` encode it",
-    "perceptual": "`scripts/augment_music.py` mixes and encodes it",
+    "perceptual": "`scripts/augment_music.py` and `scripts/cache_repeats.py` mix and encode it",
 }
 DATA = """| source | licence | what |
 |---|---|---|

@@ -31,7 +31,8 @@ VISQOL_BITRATES = (64, 96)
 VISQOL_SECONDS = 8.0  # of each song: it takes as long as it listens
 COMPOSED_SEED, COMPOSED_SECONDS = 1, 8.0
 CLASSES = {"fidelity": SpectralCascade, "perceptual": SpectralFill}
-ARGUMENTS = CHOSEN | {"num_matches": NUM_MATCHES}
+ARGUMENTS = {"fidelity": CHOSEN | {"num_matches": NUM_MATCHES}}
+ARGUMENTS["perceptual"] = ARGUMENTS["fidelity"] | {"repeat_levels": True}
 SAMPLE_RATE = 44_100
 
 
@@ -116,7 +117,8 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on how this training differed from the command")
     arguments = parser.parse_args()
 
-    model = CLASSES[arguments.name](**ARGUMENTS)
+    chosen = ARGUMENTS[arguments.name]
+    model = CLASSES[arguments.name](**chosen)
     state = torch.load(arguments.checkpoint, weights_only=True)
     model.load_state_dict({name: tensor.half() for name, tensor in state["ema"].items()})
     model.eval()
@@ -134,8 +136,7 @@ def main() -> None:
     folder = save_bundle(
         arguments.out or RELEASED / arguments.name,
         model,
-        arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()}
-        | ARGUMENTS,
+        arguments={name: given.default for name, given in inspect.signature(type(model)).parameters.items()} | chosen,
         bitrates=BITRATES,
         dtype=torch.float16,
         metrics={

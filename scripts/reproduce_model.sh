@@ -64,13 +64,14 @@ MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
 for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:150:1e-3 levels:180:1e-3 \
-    perceptual:12:3e-4; do
+    perceptual:12:3e-4 repeat-levels:40:2e-3; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
     SOURCE="$WORK/cache/pool"
     case "$NAME" in
         coarse | fine | fidelity) SOURCE=$CACHE ;;
+        repeat-levels) SOURCE="$WORK/cache/repeats" ;;
         repeat)
             SOURCE="$WORK/cache/repeats"
             "$PYTHON" scripts/cache_repeats.py --music $ALL_MUSIC --filter "$BEFORE" --out "$SOURCE" --count $SONGS_REPEATED
@@ -81,6 +82,7 @@ for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:1
     case "$NAME" in
         coarse | bands) ;;
         levels) set -- "$@" --levels "$LEVELS" ;;
+        repeat-levels) set -- "$@" --filter "$BEFORE" ;;
         *) set -- "$@" --filter "$BEFORE" ${LEVELS:+--levels "$LEVELS"} ;;
     esac
     OMP_NUM_THREADS=1 "$PYTHON" "$@"
@@ -88,7 +90,11 @@ for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:1
         bands | levels) LEVELS="$WORK/$NAME.pt"; continue ;;
         *) BEFORE="$WORK/$NAME.pt" ;;
     esac
-    case "$NAME" in coarse | fine | fidelity) continue ;; repeat) RELEASED=fidelity ;; *) RELEASED=$NAME ;; esac
+    case "$NAME" in
+        repeat) RELEASED=fidelity ;;
+        repeat-levels) RELEASED=perceptual ;;
+        *) continue ;;
+    esac
     "$PYTHON" scripts/release.py "$RELEASED" --checkpoint "$WORK/$NAME.pt" --music "$VAL" --visqol \
         --minutes "$MINUTES" --machine "one thread of $MACHINE" --songs "$SONGS" --command "python $*" \
         ${QUICK:+--seconds 6 --out "$WORK/$RELEASED"}

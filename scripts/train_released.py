@@ -9,11 +9,13 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py levels --cache ... --levels bands.pt --out levels.pt --minutes 65 --rate 1e-3
     python scripts/train_released.py perceptual --cache ... --filter repeat.pt --levels levels.pt \
         --out perceptual.pt --minutes 20 --rate 5e-4
+    python scripts/train_released.py repeat-levels --cache REPEATS --filter perceptual.pt --out released.pt --minutes 40
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
 trains all together, `repeat` adds what mixes a passage with its repetitions, on what `scripts/cache_repeats.py` wrote,
 and alone. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/cache_frames.py` wrote;
-`levels` the rest of that network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out.
+`levels` the rest of that network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out;
+`repeat-levels` adds what corrects it by repetitions, and alone: minutes of preparation, then many small steps.
 `--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
@@ -33,17 +35,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from clips import Batch, Clips, FrameBatch, FrameClips, RepeatBatch, RepeatClips
+from patches import PatchBatch, Patches
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from upscale.losses import VISQOL_SLOPES, NeurogramSimilarity, gammatone_weights
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
-from upscale.models.spectral_level import FrameBlock, SpectralLevel
+from upscale.models.spectral_level import FrameBlock, SpectralLevel, Spectrum
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 NUM_MATCHES = 4  # of `fidelity` for each passage
 REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
+NUM_PASSAGES, PATCH_FRAMES = 1320, 30  # of `repeat-levels`
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
 BANDS = ("frame_network.", "band_tail.", "band_bias")  # what the stage `bands` trains of `SpectralLevel`, and it alone
@@ -235,6 +239,13 @@ def level_weights_of(path: Path) -> dict[str, Tensor]:
     return inside or weights
 
 
+def load_before(model: nn.Module, path: Path) -> None:
+    """The weights of the stage before, into a model that has `repeat` beside; or those of that stage, to go on."""
+    weights = {name: value.float() for name, value in weights_of(path).items()}
+    found = model.load_state_dict(weights, strict=False)
+    assert not found.unexpected_keys and all(name.startswith("repeat.") for name in found.missing_keys), found
+
+
 def save(contents: dict[str, Any], path: Path) -> None:
     temporary = path.with_suffix(".part")
     torch.save(contents, temporary)
@@ -263,21 +274,30 @@ def keep_bands(model: SpectralLevel) -> None:
     model.frame_network.eval()
 
 
+class LevelLoss:
+    """Log-spectral distance and 2.5 (1 - NSIM) of log10 powers [B, 2, F, N]; and the distance alone."""
+
+    def __init__(self, num_bins: int) -> None:
+        frequencies = torch.linspace(0, 22_050, num_bins + 1)[:-1]
+        self.weights = gammatone_weights(frequencies, num_bands=32, highest_hz=HIGHEST_BAND_HZ)
+
+    def __call__(self, predicted: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        value = frame_distance(predicted, clean, dim=2).mean()
+        unlike = 1 - NEUROGRAM.similarity(self.heard(predicted), self.heard(clean)).mean()
+        return value + UNLIKE_WEIGHT * unlike, value
+
+    def heard(self, log_power: Tensor) -> Tensor:
+        """Frames of 12 ms to what an auditory spectrogram sees in 80 ms, every 23 ms."""
+        return F.avg_pool1d(self.weights @ (10**log_power).mean(dim=1), kernel_size=5, stride=2)
+
+
 def train_levels(model: SpectralLevel, clips: Clips, out: Path, options: dict[str, Any]) -> None:
     """The level network without a filter, against the spectrum of the clean clip."""
-    frequencies = torch.linspace(0, 22_050, model.num_bins + 1)[:-1]
-    weights = gammatone_weights(frequencies, num_bands=32, highest_hz=HIGHEST_BAND_HZ)
-
-    def heard(log_power: Tensor) -> Tensor:
-        """Frames of 12 ms to what an auditory spectrogram sees in 80 ms, every 23 ms."""
-        return F.avg_pool1d(weights @ (10**log_power).mean(dim=1), kernel_size=5, stride=2)
+    loss = LevelLoss(model.num_bins)
 
     def distance(predicted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         clean = model.log_power(model.stft.analyse(batch.clean))
-        predicted, clean = predicted[..., INNER_FRAMES], clean[..., INNER_FRAMES]
-        value = frame_distance(predicted, clean, dim=2).mean()
-        unlike = 1 - NEUROGRAM.similarity(heard(predicted), heard(clean)).mean()
-        return value + UNLIKE_WEIGHT * unlike, value
+        return loss(predicted[..., INNER_FRAMES], clean[..., INNER_FRAMES])
 
     def predict(batch: Batch) -> Tensor:
         spectrum = model.stft.analyse(batch.degraded)
@@ -300,6 +320,52 @@ def train_repeat(model: SpectralCascade, clips: RepeatClips, out: Path, options:
     train(model.to(memory_format=torch.channels_last), restore, fidelity_loss, clips, out, **options)
 
 
+def phase_agreement(spectrum: Spectrum, other: Spectrum) -> Tensor:
+    """Cosine of the angle between two spectra, bin by bin."""
+    powers = [real**2 + imaginary**2 for real, imaginary in (spectrum, other)]
+    product = spectrum[0] * other[0] + spectrum[1] * other[1]
+    return product * torch.rsqrt(powers[0] * powers[1] + 1e-20)
+
+
+def error_of_levels(log_power: Tensor, clean: Tensor, agreement: Tensor) -> Tensor:
+    """Power of the error per clip of bins [B, 2, F, N] with these levels, whose phases agree so far with the clean."""
+    amplitude, wanted = 10 ** (0.5 * log_power), 10 ** (0.5 * clean)
+    error = amplitude**2 + wanted**2 - 2 * amplitude * wanted * agreement
+    return error.sum(dim=(1, 2, 3)) + NOISE_POWER
+
+
+def train_repeat_levels(
+    model: SpectralFill, clips: RepeatClips, out: Path, options: dict[str, Any], count: int = NUM_PASSAGES
+) -> None:
+    """What corrects the levels by those of repetitions, behind a network that stays as it is."""
+    mixer, repeat = model.filter.repeat, model.repeat
+    assert mixer is not None and repeat is not None
+
+    @torch.no_grad()
+    def compute(batch: RepeatBatch) -> PatchBatch:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = mixer.combine(batch.degraded, batch.filtered, batch.matches, batch.likeness).float()
+            degraded, filtered, clean = (model.stft.analyse(wav) for wav in (batch.degraded, mixed, batch.clean))
+            answer = model.level(batch.degraded, degraded, filtered)
+            seen = answer, *model.of_matches(degraded, filtered, batch.matches)
+            return PatchBatch(*seen, model.level.log_power(clean), phase_agreement(filtered, clean)[:, :, :-1])
+
+    loss = LevelLoss(model.level.num_bins)
+
+    def distance(predicted: Tensor, batch: PatchBatch) -> tuple[Tensor, Tensor]:
+        predicted, answer, clean, agreement = (
+            part[..., repeat.reach : -repeat.reach] for part in (predicted, batch.answer, batch.clean, batch.agreement)
+        )
+        change = decibels(error_of_levels(predicted, clean, agreement) / error_of_levels(answer, clean, agreement))
+        objective, value = loss(predicted, clean)
+        return objective + 0.15 * (change - 0.1).relu().mean(), value
+
+    model.to(memory_format=torch.channels_last).eval()
+    patches = Patches(clips, compute, count=count, num_frames=PATCH_FRAMES, seed=options["seed"])
+    repeat.requires_grad_(True)
+    train(model, lambda batch: repeat(*batch.seen), distance, patches, out, **options)
+
+
 def restorer(model: SpectralCascade) -> Callable[[Batch], Tensor]:
     return lambda batch: model.filtered(batch.degraded, batch.bitrate)
 
@@ -316,7 +382,9 @@ def filler(model: SpectralFill) -> Callable[[Batch], Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["coarse", "fine", "fidelity", "repeat", "bands", "levels", "perceptual"])
+    parser.add_argument(
+        "name", choices=["coarse", "fine", "fidelity", "repeat", "bands", "levels", "perceptual", "repeat-levels"]
+    )
     parser.add_argument("--cache", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--filter", type=Path, help="the checkpoint of the stage before")
@@ -362,11 +430,16 @@ def main() -> None:
     elif arguments.name == "repeat":
         cascade = SpectralCascade(**CHOSEN, num_matches=NUM_MATCHES)
         cascade.requires_grad_(False)
-        found = cascade.load_state_dict(weights_of(arguments.filter), strict=False)  # goes on from one of its own
-        assert not found.unexpected_keys and all(name.startswith("repeat.") for name in found.missing_keys), found
+        load_before(cascade, arguments.filter)
         train_repeat(
             cascade, RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed), arguments.out, options
         )
+    elif arguments.name == "repeat-levels":
+        model = SpectralFill(**CHOSEN, num_matches=NUM_MATCHES, repeat_levels=True)
+        model.requires_grad_(False)
+        load_before(model, arguments.filter)
+        clips = RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed, quietest_db=15, loudness=3)
+        train_repeat_levels(model, clips, arguments.out, options)
     elif arguments.name in ("fine", "fidelity"):
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
         before = filter_weights_of(arguments.filter)

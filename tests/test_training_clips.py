@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from upscale.models import SpectralCascade
+from upscale.models import SpectralCascade, SpectralFill
 from upscale.models.repeats import HOP, find_repeats, num_blocks
 from upscale.models.spectral_level import SpectralLevel
 
@@ -19,7 +19,9 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield {name: import_module(name) for name in ("clips", "cache_frames", "cache_repeats", "train_released")}
+    yield {
+        name: import_module(name) for name in ("clips", "patches", "cache_frames", "cache_repeats", "train_released")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +132,22 @@ def test_cached_repetitions_are_those_of_the_filtered_song(scripts: dict[str, Mo
     assert torch.equal(find_repeats(filtered, 2)[0][..., middle], starts[:, :2].long())
 
 
+def write_song(folder: Path) -> None:
+    """Noise with noise, as `scripts/cache_repeats.py` stores it; every block is its own match, twice."""
+    wav = (0.1 * np.random.default_rng(0).standard_normal((2, 200_000))).astype(np.float32)
+    noisy = wav + 0.03 * np.random.default_rng(1).standard_normal(wav.shape).astype(np.float32)
+    own = np.arange(num_blocks(200_000), dtype=np.int32) * HOP - HOP
+    sounds = {"clean": wav, "degraded": noisy, "filtered": noisy}
+    np.savez(folder / "0@64.npz", **sounds, starts=np.stack([own, own]), likeness=np.ones((2, len(own)), np.float32))
+
+
 def test_the_stage_trains_what_mixes_repetitions_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     script = scripts["train_released"]
     torch.manual_seed(0)
     model = SpectralCascade(**TINY_CASCADE, num_matches=2)
     model.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    wav = (0.1 * np.random.default_rng(0).standard_normal((2, 200_000))).astype(np.float32)
-    noisy = wav + 0.03 * np.random.default_rng(1).standard_normal(wav.shape).astype(np.float32)
-    own = np.arange(num_blocks(200_000), dtype=np.int32) * HOP - HOP
-    sounds = {"clean": wav, "degraded": noisy, "filtered": noisy}
-    np.savez(tmp_path / "0@64.npz", **sounds, starts=np.stack([own, own]), likeness=np.ones((2, len(own)), np.float32))
+    write_song(tmp_path)
     clips = scripts["clips"].RepeatClips([tmp_path], num_blocks=4, seed=0)
     options = {"minutes": 0.02, "learning_rate": 1e-3, "seed": 0}
     script.train_repeat(model, clips, tmp_path / "repeat.pt", options)
@@ -149,3 +156,59 @@ def test_the_stage_trains_what_mixes_repetitions_alone(scripts: dict[str, Module
     assert changed == {"repeat"}
     kept = script.filter_weights_of(tmp_path / "repeat.pt")
     assert kept.keys() == {name for name in before if not name.startswith("repeat.")}
+
+
+TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "period": 8192}
+
+
+def test_patches_are_cut_from_what_was_computed(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    patches = scripts["patches"]
+    write_song(tmp_path)
+    clips = scripts["clips"].RepeatClips([tmp_path], num_blocks=12, seed=0)
+
+    def compute(batch: object) -> object:
+        frames = torch.arange(100.0).expand(4, 2, 3, 100)
+        several = frames[:, None].expand(-1, 2, -1, -1, -1).clone()
+        left, right = (torch.full((4, 1, 3, 100), side) for side in (-1.0, 1.0))
+        return patches.PatchBatch(
+            frames, torch.cat([left, right], 1), frames, several, several, frames[:, :1, :1], frames
+        )
+
+    found = patches.Patches(clips, compute, count=5, num_frames=10, seed=1)
+    batches = [found.batch(6) for _ in range(40)]
+    assert {len(part) for part in found.parts} == {8}, "whole fours of passages"
+    swapped, silenced = 0, 0
+    for batch in batches:
+        first = batch.answer[..., 0]
+        assert first.min() >= patches.EDGE_FRAMES and first.max() + 9 < 100 - patches.EDGE_FRAMES
+        assert torch.equal(batch.answer - first[..., None], torch.arange(10.0).expand(6, 2, 3, 10))
+        assert torch.equal(batch.level, batch.answer[:, :1, :1]) and torch.equal(batch.answer, batch.clean)
+        swapped += int(batch.degraded[0, 0, 0, 0] == 1)
+        quiet = batch.matches == patches.SILENCE
+        silenced += int(quiet.any())
+        assert torch.equal(batch.differences, batch.passage[:, None].expand_as(batch.differences))
+        assert torch.equal(batch.matches[~quiet], batch.passage[:, None].expand_as(batch.matches)[~quiet])
+    assert 10 < swapped < 30 and 0 < silenced < 12
+
+
+def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    script = scripts["train_released"]
+    torch.manual_seed(0)
+    model = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True)
+    model.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    write_song(tmp_path)
+    clips = scripts["clips"].RepeatClips([tmp_path], num_blocks=14, seed=0)
+    options = {"minutes": 0.03, "learning_rate": 1e-3, "seed": 0}
+    script.train_repeat_levels(model, clips, tmp_path / "out.pt", options, count=4)
+    after = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"repeat"}
+    again = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True)
+    script.load_before(again, tmp_path / "out.pt")
+    without = {name: value for name, value in before.items() if not name.startswith("repeat.")}
+    torch.save({"ema": without}, tmp_path / "before.pt")
+    script.load_before(again, tmp_path / "before.pt")
+    torch.save({"ema": without | {"more": torch.zeros(1)}}, tmp_path / "wrong.pt")
+    with pytest.raises(AssertionError):
+        script.load_before(again, tmp_path / "wrong.pt")

@@ -155,6 +155,7 @@ TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, 
 MODELS = {
     "cascade": lambda: SpectralCascade(**TINY_CASCADE, num_matches=1),
     "fill": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=1),
+    "fill and levels": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True),
     "fill without": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL),
 }
 
@@ -174,13 +175,14 @@ def test_the_stages_one_behind_the_other_are_the_model(name: str) -> None:
     assert all(model.stride % stage.stride == 0 for stage in model.stages)
 
 
-def test_what_answers_sooner_is_the_same_without_repetitions() -> None:
+@pytest.mark.parametrize("name", ["fill", "fill and levels"])
+def test_what_answers_sooner_is_the_same_without_repetitions(name: str) -> None:
     torch.manual_seed(0)
-    model = MODELS["fill"]().eval()
+    model = MODELS[name]().eval()
     restorer = Restorer.from_module(model, device="cpu")
     nearsighted = restorer.without_repeats()
     plain = MODELS["fill without"]()
-    plain.load_state_dict({name: value for name, value in model.state_dict().items() if ".repeat." not in name})
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "repeat." not in name})
     assert nearsighted.traits.context == plain.context < restorer.traits.context == model.context
     wav = noise(2, 30_000).numpy()
     expected = Restorer.from_module(plain, device="cpu")(wav, 44_100, bitrate=64)

@@ -12,6 +12,7 @@ Behind them a passage may be mixed with the places where the piece plays it agai
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.guard import Guard, spare
@@ -60,11 +61,12 @@ class SpectralCascade(nn.Module):
         """What restores a file chunk by chunk: each with a context and a stride of its own."""
         if self.repeat is None:
             return [Stage(whole(self), self.filter_context, self.filter_stride)]
-        return [*self.hidden_stages[:1], replace(self.hidden_stages[1], function=self.repeat_and_spare)]
+        first, second = self.hidden_stages
+        return [first, replace(second, function=self.repeat_and_spare)]
 
     @property
     def hidden_stages(self) -> list[Stage]:
-        """The same up to what is to be left alone: the last gives [B, 5, T], as the first of two does."""
+        """The same up to what is to be left alone: the first gives [B, 5, T], the second [B, 5 + 2 K, T]."""
         first = Stage(self.filter_and_guard, self.filter_context, self.filter_stride)
         if self.repeat is None:
             return [first]
@@ -105,14 +107,15 @@ class SpectralCascade(nn.Module):
         return torch.cat([wav, self.filtered(wav, bitrate), self.guard(wav, bitrate)], dim=1)[..., kept]
 
     def mix_repeats(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """[B, 5, T] -> [B, 5, kept], what is filtered mixed with its repetitions."""
+        """[B, 5, T] -> [B, 5 + 2 K, kept]: what is filtered mixed with its repetitions, and these behind it."""
         assert self.repeat is not None
         wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
         if bool((spared[..., kept] == 1).all()):  # nothing of it would be heard
-            return hidden[..., kept]
-        return torch.cat([wav[..., kept], self.repeat(wav, filtered, kept), spared[..., kept]], dim=1)
+            return F.pad(hidden[..., kept], (0, 0, 0, 2 * self.repeat.num_matches))
+        mixed, matches = self.repeat.mix(wav, filtered, kept)
+        return torch.cat([wav[..., kept], mixed, spared[..., kept], matches.flatten(1, 2)], dim=1)
 
     def repeat_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
         """The last stage, [B, 5, T] -> [B, 2, kept]."""
-        wav, restored, spared = self.mix_repeats(hidden, bitrate, kept).split([2, 2, 1], dim=1)
+        wav, restored, spared = self.mix_repeats(hidden, bitrate, kept)[:, :5].split([2, 2, 1], dim=1)
         return spare(wav, restored, spared)

@@ -2,7 +2,8 @@
 
 It restores like `SpectralCascade`, then gives every bin of every frame the level that `SpectralLevel` says the clean
 sound had: what the encoder rounded is turned up or down, and what it threw away, the region above its low-pass and the
-holes below it, is filled. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture.
+holes below it, is filled. Where the piece plays a passage again, `LevelRepeat` corrects the answer by what is heard
+there. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture.
 
 Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. A few rounds of Griffin and Lim
 (1984), with the momentum of Perraudin et al. (2013), find a sound that nearly has them, and bring the phases along.
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.models.guard import local_mean, spare
+from upscale.models.level_repeat import LevelRepeat
 from upscale.models.spectral_cascade import SpectralCascade
 from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel, Spectrum
 from upscale.models.stage import Stage, whole
@@ -57,7 +59,10 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
 
 
 class SpectralFill(nn.Module):
-    """`SpectralCascade` (whose arguments it takes), then the level of every bin, in `num_rounds` rounds."""
+    """`SpectralCascade` (whose arguments it takes), then the level of every bin, in `num_rounds` rounds.
+
+    `repeat_levels`: the levels, too, are corrected by those of the `num_matches` matches.
+    """
 
     texture: Tensor
 
@@ -79,6 +84,7 @@ class SpectralFill(nn.Module):
         num_rounds: int = 6,
         period: int = 32768,
         num_matches: int = 0,
+        repeat_levels: bool = False,
     ) -> None:
         super().__init__()
         self.filter = SpectralCascade(
@@ -96,6 +102,7 @@ class SpectralFill(nn.Module):
         self.level = SpectralLevel(
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size
         )
+        self.repeat = LevelRepeat(num_matches, window_size // 2) if repeat_levels else None
         self.num_rounds = num_rounds
         self.channels, self.sample_rate = self.filter.channels, self.filter.sample_rate
         self.register_buffer("texture", flat_noise(period))
@@ -109,7 +116,8 @@ class SpectralFill(nn.Module):
 
     @property
     def fill_context(self) -> int:
-        return self.level.context + self.num_rounds * self.stft.window_size
+        reach = self.repeat.reach * self.stft.hop if self.repeat else 0
+        return self.level.context + reach + self.num_rounds * self.stft.window_size
 
     @property
     def fill_stride(self) -> int:
@@ -133,23 +141,51 @@ class SpectralFill(nn.Module):
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
-        return self.fill(wav, self.filter.restore(wav, bitrate), bitrate)
+        filtered, matches = self.filter.filtered(wav, bitrate), None
+        if self.filter.repeat:
+            filtered, matches = self.filter.repeat.mix(wav, filtered)
+        return self.fill(wav, filtered, bitrate, matches)
 
-    def fill(self, wav: Tensor, filtered_wav: Tensor, bitrate: Tensor | None) -> Tensor:
-        """What is given and what the filter made of it, [B, 2, T], to the latter with the levels of the clean sound."""
+    def fill(self, wav: Tensor, filtered_wav: Tensor, bitrate: Tensor | None, matches: Tensor | None = None) -> Tensor:
+        """What is given and what the filter made of it, [B, 2, T], to the latter with the levels of the clean sound.
+
+        `matches` [B, K, 2, T] of the latter, where there are any.
+        """
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
-        return self.with_levels(filtered, self.amplitude(wav, degraded, filtered, bitrate), num_samples=wav.shape[-1])
+        log_power = self.level(wav, degraded, filtered, bitrate)
+        if self.repeat is not None and matches is not None:
+            log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches))
+        return self.with_levels(filtered, self.amplitude(log_power, degraded), num_samples=wav.shape[-1])
+
+    def of_matches(self, degraded: Spectrum, filtered: Spectrum, matches: Tensor) -> list[Tensor]:
+        """What `LevelRepeat` sees beside the answer."""
+        given, passage = (self.level.log_power(spectrum) for spectrum in (degraded, filtered))
+        levels, differences = [], []
+        for match in matches.unbind(1):
+            real, imaginary = self.stft.analyse(match)
+            levels.append(self.level.log_power((real, imaginary)))
+            differences.append(self.level.log_power((real - filtered[0], imaginary - filtered[1])))
+        return [
+            given,
+            passage,
+            torch.stack(levels, dim=1),
+            torch.stack(differences, dim=1),
+            self.level.level_around(given),
+        ]
 
     def fill_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """The last stage of more, [B, 5, T] of the filter -> [B, 2, kept]."""
-        wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
+        """The last stage of more, [B, 5 + 2 K, T] of the filter -> [B, 2, kept]."""
+        wav, filtered, spared, matches = hidden.split([2, 2, 1, hidden.shape[1] - 5], dim=1)
         if bool((spared[..., kept] == 1).all()):
             return wav[..., kept]
-        return spare(wav, self.fill(wav, filtered, bitrate), spared)[..., kept]
+        filled = self.fill(wav, filtered, bitrate, matches.unflatten(1, (-1, 2)))
+        return spare(wav, filled, spared)[..., kept]
 
-    def amplitude(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None) -> Tensor:
-        """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence."""
-        log_power = self.level(wav, degraded, filtered, bitrate)
+    def amplitude(self, log_power: Tensor, degraded: Spectrum) -> Tensor:
+        """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence.
+
+        `log_power` of left and right, which come nearer to their mean where `degraded` has next to no side.
+        """
         centre = log_power.mean(dim=1, keepdim=True)
         log_power = centre + self.stereo_width(degraded) * (log_power - centre)
         power = (10**log_power - POWER_FLOOR).clamp(min=1e-14)

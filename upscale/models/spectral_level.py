@@ -144,9 +144,13 @@ class SpectralLevel(nn.Module):
     def relative(self, degraded: Spectrum) -> tuple[Tensor, Tensor]:
         """Log10 power of left, right, mid and side [B, 4, F - 1, N] above the level around a frame [B, 1, 1, N]."""
         log_power = self.log_power(with_mid_side(degraded))
-        level = local_mean((10 ** log_power[:, :2]).mean(dim=(1, 2))[:, None], self.average_frames)
-        level = torch.log10(level)[:, :, None]
+        level = self.level_around(log_power[:, :2])
         return log_power - level, level
+
+    def level_around(self, log_power: Tensor) -> Tensor:
+        """Log10 of the mean power in the frames around, from that of left and right [B, 2, F - 1, N]: [B, 1, 1, N]."""
+        level = local_mean((10**log_power).mean(dim=(1, 2))[:, None], self.average_frames)
+        return torch.log10(level)[:, :, None]
 
     def frames(self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
         """The frame network's offsets for the trunk [B, blocks * width, N] and its answer per band [B, 4, K, N]."""

@@ -73,6 +73,10 @@ class SpectralRepeat(nn.Module):
 
     def forward(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> Tensor:
         """[B, 2, T] each -> [B, 2, kept], all of it where nothing is named; both start at a multiple of the stride."""
+        return self.mix(degraded, filtered, kept)[0]
+
+    def mix(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> tuple[Tensor, Tensor]:
+        """The same and the matches that it was mixed with, [B, K, 2, kept]."""
         first, last, _ = (kept or slice(None)).indices(filtered.shape[-1])
         begin = max(0, first - self.margin) // GRID * GRID
         end = min(filtered.shape[-1], last + self.margin)
@@ -80,7 +84,8 @@ class SpectralRepeat(nn.Module):
         starts, likeness = find_repeats(filtered, self.num_matches, inner)
         matches = gather_repeats(filtered, starts, num_samples=end - begin)
         mixed = self.combine(degraded[..., inner], filtered[..., inner], matches, likeness)
-        return mixed[..., first - begin : last - begin]
+        wanted = slice(first - begin, last - begin)
+        return mixed[..., wanted], matches[..., wanted]
 
     def combine(self, degraded: Tensor, filtered: Tensor, matches: Tensor, likeness: Tensor) -> Tensor:
         """The same with the matches [B, K, 2, T] and how like they are, block by block [B, K, M]."""

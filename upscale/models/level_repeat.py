@@ -1,0 +1,71 @@
+"""Level repeat network: how loud each bin was, from the places where the piece plays the passage again.
+
+What an encoder rounds to nothing here it may have kept there: it meets the same sound elsewhere within its frames, with
+other bits to spare. `SpectralRepeat` mixes such places into the sound, which says little of what is quiet; here their
+levels are mixed, bin by bin in log10 power, with what `SpectralLevel` answered.
+
+Shapes: B clips, F bins, N frames, K matches.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upscale.models.spectral_filter import TrunkBlock, fold_bins, unfold_bins
+
+FIRST_SHARE = -3.0  # log share of a match beside the answer itself, before training
+FRAME_DILATIONS = (1, 2, 1)  # of the trunk
+NEARBY = (9, 3)  # bins and frames over which differences are averaged
+
+
+class LevelRepeat(nn.Module):
+    """Log10 powers of left and right to a better answer; the untrained model nearly gives what it is given."""
+
+    def __init__(self, num_matches: int = 4, num_bins: int = 1024, width: int = 64, fold: int = 4) -> None:
+        super().__init__()
+        self.fold = fold
+        num_features = 2 * (3 + 3 * num_matches + 2) + 1
+        self.head = nn.Conv2d(num_features * fold, width, kernel_size=1)
+        self.position = nn.Parameter(torch.zeros(1, width, num_bins // fold, 1))
+        self.blocks = nn.ModuleList(
+            [TrunkBlock(width, 1 + block % 2, dilation) for block, dilation in enumerate(FRAME_DILATIONS)]
+        )
+        self.reach = sum(FRAME_DILATIONS) + NEARBY[1] // 2  # in frames
+        self.tail = nn.Conv2d(width, 2 * (2 + num_matches) * fold, kernel_size=1)
+        nn.init.zeros_(self.tail.weight)
+        bias = torch.full((2 + num_matches, 2, fold), FIRST_SHARE)
+        bias[0] = 0  # of what is added to the answer
+        self.tail.bias = nn.Parameter(bias.flatten())
+
+    def forward(
+        self,
+        answer: Tensor,
+        degraded: Tensor,
+        passage: Tensor,
+        matches: Tensor,
+        differences: Tensor,
+        level: Tensor,
+    ) -> Tensor:
+        """Log10 powers [B, 2, F, N]: the answer, the file, what the filters made of it (`passage`) -> a better answer.
+
+        Of the matches, and of what each differs from the passage by: [B, K, 2, F, N]; around a frame: [B, 1, 1, N].
+        """
+        nearby = F.avg_pool2d(
+            differences.flatten(1, 2), NEARBY, stride=1, padding=[size // 2 for size in NEARBY], count_include_pad=False
+        ).view_as(differences)
+        nearest = nearby.argmin(dim=1, keepdim=True)
+        seen = [answer, degraded, passage]
+        seen += [several.flatten(1, 2) for several in (matches, differences, nearby)]
+        seen += [several.gather(1, nearest)[:, 0] for several in (matches, nearby)]
+        features = torch.cat(seen, dim=1).sub_(level).mul_(0.5).add_(1)  # in place: it is large
+        loud = (level * 0.3 + 1).expand(-1, -1, features.shape[2], -1)
+        features = fold_bins(torch.cat([features, loud], dim=1), self.fold)
+        hidden = self.head(features.contiguous(memory_format=torch.channels_last))
+        hidden = hidden + self.position.to(hidden)
+        nothing = torch.zeros(1).to(hidden)
+        for block in self.blocks:
+            hidden = block(hidden, nothing)
+        said = unfold_bins(self.tail(hidden), self.fold).float().unflatten(1, (-1, 2))
+        shares = F.pad(said[:, 1:], (0, 0, 0, 0, 0, 0, 1, 0)).softmax(dim=1)[:, 1:]  # beside 0 for the answer
+        others = torch.cat([passage[:, None], matches], dim=1) - answer[:, None]
+        return answer + said[:, 0] + (shares * others).sum(dim=1)
