@@ -171,7 +171,7 @@ def test_patches_are_cut_from_what_was_computed(scripts: dict[str, ModuleType], 
         several = frames[:, None].expand(-1, 2, -1, -1, -1).clone()
         left, right = (torch.full((4, 1, 3, 100), side) for side in (-1.0, 1.0))
         return patches.PatchBatch(
-            frames, torch.cat([left, right], 1), frames, several, several, frames[:, :1, :1], frames
+            frames, torch.cat([left, right], 1), frames, several, several, frames[:, :1, :1], frames, frames
         )
 
     found = patches.Patches(clips, compute, count=5, num_frames=10, seed=1)
@@ -212,3 +212,14 @@ def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, Mod
     torch.save({"ema": without | {"more": torch.zeros(1)}}, tmp_path / "wrong.pt")
     with pytest.raises(AssertionError):
         script.load_before(again, tmp_path / "wrong.pt")
+
+
+def test_the_error_of_levels_is_that_of_the_spectrum_with_them(scripts: dict[str, ModuleType]) -> None:
+    script = scripts["train_released"]
+    generator = torch.Generator().manual_seed(0)
+    spectrum, clean = (torch.randn(3, 2, 5, 7, dtype=torch.complex64, generator=generator) for _ in range(2))
+    levels = torch.randn(3, 2, 5, 7, generator=generator)
+    levelled = spectrum / spectrum.abs() * 10 ** (0.5 * levels)
+    agreement = script.phase_agreement((spectrum.real, spectrum.imag), (clean.real, clean.imag))
+    error = script.error_of_levels(levels, 2 * torch.log10(clean.abs()), agreement)
+    assert torch.allclose(error, (levelled - clean).abs().square().sum(dim=(1, 2, 3)), rtol=1e-4)
