@@ -1,4 +1,4 @@
-"""Levels of matches are mixed as told, what lies further away than `reach` does not matter, and holes are filled."""
+"""Levels of matches are mixed as told where anything is heard, and what lies beyond `reach` does not matter."""
 
 import pytest
 import torch
@@ -37,6 +37,18 @@ def test_levels_are_mixed_by_their_shares() -> None:
     assert torch.allclose(second, matches[:, 1], atol=1e-5)
     all_alike = with_shares(0, 0, 0, 0)(*inputs)
     assert torch.allclose(all_alike, torch.stack([answer, passage, *matches.unbind(1)]).mean(dim=0), atol=1e-5)
+
+
+@torch.no_grad()
+def test_where_nothing_is_heard_the_answer_stays() -> None:
+    inputs = seen()
+    answer, _, passage, matches = inputs[:4]
+    passage[:, :, 16:], matches[:, :, :, 16:] = -10.0, -10.0
+    model = with_shares(0, 0, 0, 0)
+    change = (model(*inputs) - answer).abs()
+    assert change[:, :, :14].gt(0).all() and change[:, :, 21:].max() == 0
+    matches[:, 2] = -3.0
+    assert (model(*inputs) - answer).abs().gt(0).all(), "one match is enough"
 
 
 def test_the_untrained_network_is_nearly_silent_about_it() -> None:

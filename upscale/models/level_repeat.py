@@ -2,7 +2,8 @@
 
 What an encoder rounds to nothing here it may have kept there: it meets the same sound elsewhere within its frames, with
 other bits to spare. `SpectralRepeat` mixes such places into the sound, which says little of what is quiet; here their
-levels are mixed, bin by bin in log10 power, with what `SpectralLevel` answered.
+levels are mixed, bin by bin in log10 power, with what `SpectralLevel` answered. Where neither the passage nor a match
+has anything, above the low-pass, there is nothing to learn from them, and the answer stays.
 
 Shapes: B clips, F bins, N frames, K matches.
 """
@@ -15,7 +16,8 @@ from upscale.models.spectral_filter import TrunkBlock, fold_bins, unfold_bins
 
 FIRST_SHARE = -3.0  # log share of a match beside the answer itself, before training
 FRAME_DILATIONS = (1, 2, 1)  # of the trunk
-NEARBY = (9, 3)  # bins and frames over which differences are averaged
+NEARBY = (9, 3)  # bins and frames over which what is around a bin is averaged
+NOTHING, SOMETHING = -9.5, -9.0  # log10 power around a bin, of the loudest; the floor is -10
 
 
 class LevelRepeat(nn.Module):
@@ -50,9 +52,7 @@ class LevelRepeat(nn.Module):
 
         Of the matches, and of what each differs from the passage by: [B, K, 2, F, N]; around a frame: [B, 1, 1, N].
         """
-        nearby = F.avg_pool2d(
-            differences.flatten(1, 2), NEARBY, stride=1, padding=[size // 2 for size in NEARBY], count_include_pad=False
-        ).view_as(differences)
+        nearby = average(differences.flatten(1, 2)).view_as(differences)
         nearest = nearby.argmin(dim=1, keepdim=True)
         seen = [answer, degraded, passage]
         seen += [several.flatten(1, 2) for several in (matches, differences, nearby)]
@@ -67,5 +67,11 @@ class LevelRepeat(nn.Module):
             hidden = block(hidden, nothing)
         said = unfold_bins(self.tail(hidden), self.fold).float().unflatten(1, (-1, 2))
         shares = F.pad(said[:, 1:], (0, 0, 0, 0, 0, 0, 1, 0)).softmax(dim=1)[:, 1:]  # beside 0 for the answer
-        others = torch.cat([passage[:, None], matches], dim=1) - answer[:, None]
-        return answer + said[:, 0] + (shares * others).sum(dim=1)
+        candidates = torch.cat([passage[:, None], matches], dim=1)
+        known = ((average(candidates.amax(dim=1)) - NOTHING) / (SOMETHING - NOTHING)).clamp(0, 1)
+        return answer + known * (said[:, 0] + (shares * (candidates - answer[:, None])).sum(dim=1))
+
+
+def average(values: Tensor) -> Tensor:
+    """Mean over what is `NEARBY`: [B, C, F, N] -> [B, C, F, N]."""
+    return F.avg_pool2d(values, NEARBY, stride=1, padding=[size // 2 for size in NEARBY], count_include_pad=False)
