@@ -53,10 +53,12 @@ class LevelRepeat(nn.Module):
         Of the matches, and of what each differs from the passage by: [B, K, 2, F, N]; around a frame: [B, 1, 1, N].
         """
         nearby = average(differences.flatten(1, 2)).view_as(differences)
-        nearest = nearby.argmin(dim=1, keepdim=True)
+        nearest, least = matches[:, 0], nearby[:, 0]
+        for match, unlike in zip(matches.unbind(1)[1:], nearby.unbind(1)[1:], strict=True):  # argmin is slower
+            nearest, least = torch.where(unlike < least, match, nearest), torch.minimum(unlike, least)
         seen = [answer, degraded, passage]
         seen += [several.flatten(1, 2) for several in (matches, differences, nearby)]
-        seen += [several.gather(1, nearest)[:, 0] for several in (matches, nearby)]
+        seen += [nearest, least]
         features = torch.cat(seen, dim=1).sub_(level).mul_(0.5).add_(1)  # in place: it is large
         loud = (level * 0.3 + 1).expand(-1, -1, features.shape[2], -1)
         features = fold_bins(torch.cat([features, loud], dim=1), self.fold)
