@@ -241,8 +241,7 @@ def level_weights_of(path: Path) -> dict[str, Tensor]:
 
 def load_before(model: nn.Module, path: Path) -> None:
     """The weights of the stage before, into a model that has `repeat` beside; or those of that stage, to go on."""
-    weights = {name: value.float() for name, value in weights_of(path).items()}
-    found = model.load_state_dict(weights, strict=False)
+    found = model.load_state_dict(weights_of(path), strict=False)
     assert not found.unexpected_keys and all(name.startswith("repeat.") for name in found.missing_keys), found
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from upscale.errors import UserError
 from upscale.models import SpectralFill
 from upscale.models.level_repeat import LevelRepeat
 from upscale.models.spectral_level import POWER_FLOOR
@@ -92,3 +93,8 @@ def test_what_it_sees_is_measured_as_the_answer_is() -> None:
     assert torch.allclose(louder[-1], level + 2, atol=1e-3)
     above = levels > -6  # the floor stays where it is
     assert torch.allclose(louder[2][above], levels[above] + 2, atol=1e-3)
+
+
+def test_levels_of_no_matches_are_refused() -> None:
+    with pytest.raises(UserError, match="num_matches"):
+        SpectralFill(width=8, num_blocks=1, repeat_levels=True)

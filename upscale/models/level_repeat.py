@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.spectral_filter import TrunkBlock, fold_bins, unfold_bins
+from upscale.models.spectral_filter import TrunkBlock, through_trunk
 
 FIRST_SHARE = -3.0  # log share of a match beside the answer itself, before training
 FRAME_DILATIONS = (1, 2, 1)  # of the trunk
@@ -61,13 +61,9 @@ class LevelRepeat(nn.Module):
         seen += [nearest, least]
         features = torch.cat(seen, dim=1).sub_(level).mul_(0.5).add_(1)  # in place: it is large
         loud = (level * 0.3 + 1).expand(-1, -1, features.shape[2], -1)
-        features = fold_bins(torch.cat([features, loud], dim=1), self.fold)
-        hidden = self.head(features.contiguous(memory_format=torch.channels_last))
-        hidden = hidden + self.position.to(hidden)
-        nothing = torch.zeros(1).to(hidden)
-        for block in self.blocks:
-            hidden = block(hidden, nothing)
-        said = unfold_bins(self.tail(hidden), self.fold).float().unflatten(1, (-1, 2))
+        features = torch.cat([features, loud], dim=1)
+        said = through_trunk(features, self.fold, self.head, self.position, self.blocks, self.tail)
+        said = said.unflatten(1, (-1, 2))
         shares = F.pad(said[:, 1:], (0, 0, 0, 0, 0, 0, 1, 0)).softmax(dim=1)[:, 1:]  # beside 0 for the answer
         candidates = torch.cat([passage[:, None], matches], dim=1)
         known = ((average(candidates.amax(dim=1)) - NOTHING) / (SOMETHING - NOTHING)).clamp(0, 1)

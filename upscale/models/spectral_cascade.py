@@ -94,8 +94,12 @@ class SpectralCascade(nn.Module):
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
+        return self.mixed(wav, bitrate)[0]
+
+    def mixed(self, wav: Tensor, bitrate: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The same and the matches that it was mixed with, [B, K, 2, T], where it looks for any."""
         filtered = self.filtered(wav, bitrate)
-        return self.repeat(wav, filtered) if self.repeat else filtered
+        return self.repeat.mix(wav, filtered) if self.repeat else (filtered, None)
 
     def filtered(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """What the filters make of it, repetitions or not."""

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.errors import UserError
 from upscale.models.guard import local_mean, spare
 from upscale.models.level_repeat import LevelRepeat
 from upscale.models.spectral_cascade import SpectralCascade
@@ -87,6 +88,8 @@ class SpectralFill(nn.Module):
         repeat_levels: bool = False,
     ) -> None:
         super().__init__()
+        if repeat_levels and not num_matches:
+            raise UserError("repeat_levels=true has no matches to look at; set num_matches to 1 or more")
         self.filter = SpectralCascade(
             width,
             num_blocks,
@@ -141,9 +144,7 @@ class SpectralFill(nn.Module):
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
-        filtered, matches = self.filter.filtered(wav, bitrate), None
-        if self.filter.repeat:
-            filtered, matches = self.filter.repeat.mix(wav, filtered)
+        filtered, matches = self.filter.mixed(wav, bitrate)
         return self.fill(wav, filtered, bitrate, matches)
 
     def fill(self, wav: Tensor, filtered_wav: Tensor, bitrate: Tensor | None, matches: Tensor | None = None) -> Tensor:
