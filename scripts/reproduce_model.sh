@@ -17,7 +17,7 @@ MODULES="pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferin
     njam-data bb tuxtype-data tuxmath-data solarwolf dodgindiamond2 bugsquish vor vectoroids tomatoes-data pathogen
     monsterz-data gweled gltron fb-music-high cuyo-data criticalmass-data black-box ballz-data sdlbasic"
 mkdir -p "$WORK"
-CACHE="" ALL_MUSIC="" COUNT=11000 SONGS_REPEATED=400
+CACHE="" ALL_MUSIC="" COUNT=11000 SONGS_REPEATED=560
 [ -z "${QUICK:-}" ] || COUNT=50 SONGS_REPEATED=10
 
 if [ -z "${QUICK:-}" ]; then
@@ -64,14 +64,17 @@ MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
 for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:150:1e-3 levels:180:1e-3 \
-    perceptual:12:3e-4 repeat-levels:40:2e-3; do
+    perceptual:12:3e-4 repeat-levels:20:2e-3; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
     SOURCE="$WORK/cache/pool"
     case "$NAME" in
         coarse | fine | fidelity) SOURCE=$CACHE ;;
-        repeat-levels) SOURCE="$WORK/cache/repeats" ;;
+        repeat-levels)
+            SOURCE="$WORK/cache/bins"
+            "$PYTHON" scripts/cache_bins.py --repeats "$WORK/cache/repeats" --model "$BEFORE" --out "$SOURCE" --workers 2
+            ;;
         repeat)
             SOURCE="$WORK/cache/repeats"
             "$PYTHON" scripts/cache_repeats.py --music $ALL_MUSIC --filter "$BEFORE" --out "$SOURCE" --count $SONGS_REPEATED

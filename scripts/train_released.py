@@ -9,13 +9,13 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py levels --cache ... --levels bands.pt --out levels.pt --minutes 65 --rate 1e-3
     python scripts/train_released.py perceptual --cache ... --filter repeat.pt --levels levels.pt \
         --out perceptual.pt --minutes 20 --rate 5e-4
-    python scripts/train_released.py repeat-levels --cache REPEATS --filter perceptual.pt --out released.pt --minutes 40
+    python scripts/train_released.py repeat-levels --cache BINS --filter perceptual.pt --out released.pt --minutes 20
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
 trains all together, `repeat` adds what mixes a passage with its repetitions, on what `scripts/cache_repeats.py` wrote,
 and alone. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/cache_frames.py` wrote;
 `levels` the rest of that network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out;
-`repeat-levels` adds what corrects it by repetitions, and alone: minutes of preparation, then many small steps.
+`repeat-levels` adds what corrects it by repetitions, and alone, on what `scripts/cache_bins.py` wrote.
 `--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
@@ -34,20 +34,19 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from clips import Batch, Clips, FrameBatch, FrameClips, RepeatBatch, RepeatClips
-from patches import PatchBatch, Patches
+from clips import Batch, BinBatch, Bins, Clips, FrameBatch, FrameClips, RepeatBatch, RepeatClips
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from upscale.losses import VISQOL_SLOPES, NeurogramSimilarity, gammatone_weights
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
-from upscale.models.spectral_level import FrameBlock, SpectralLevel, Spectrum
+from upscale.models.spectral_level import FrameBlock, SpectralLevel
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 NUM_MATCHES = 4  # of `fidelity` for each passage
 REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
-NUM_PASSAGES, PATCH_FRAMES = 1320, 30  # of `repeat-levels`
+LEAST_DISTANCE = 0.1  # of a frame of `repeat-levels`, log10 power
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
 BANDS = ("frame_network.", "band_tail.", "band_bias")  # what the stage `bands` trains of `SpectralLevel`, and it alone
@@ -217,7 +216,8 @@ def train(
 @torch.no_grad()
 def blend(average: nn.Module, model: nn.Module, keep: float) -> None:
     for mean, current in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(current, 1 - keep)
+        if current.requires_grad:
+            mean.lerp_(current, 1 - keep)
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
@@ -319,50 +319,20 @@ def train_repeat(model: SpectralCascade, clips: RepeatClips, out: Path, options:
     train(model.to(memory_format=torch.channels_last), restore, fidelity_loss, clips, out, **options)
 
 
-def phase_agreement(spectrum: Spectrum, other: Spectrum) -> Tensor:
-    """Cosine of the angle between two spectra, bin by bin."""
-    powers = [real**2 + imaginary**2 for real, imaginary in (spectrum, other)]
-    product = spectrum[0] * other[0] + spectrum[1] * other[1]
-    return product * torch.rsqrt(powers[0] * powers[1] + 1e-20)
+def train_repeat_levels(model: SpectralFill, bins: Bins, out: Path, options: dict[str, Any]) -> None:
+    """What corrects the levels by those of repetitions, behind a network that stays as it is: bin by bin.
 
-
-def error_of_levels(log_power: Tensor, clean: Tensor, agreement: Tensor) -> Tensor:
-    """Power of the error per clip of bins [B, 2, F, N] with these levels, whose phases agree so far with the clean."""
-    amplitude, wanted = 10 ** (0.5 * log_power), 10 ** (0.5 * clean)
-    error = amplitude**2 + wanted**2 - 2 * amplitude * wanted * agreement
-    return error.sum(dim=(1, 2, 3)) + NOISE_POWER
-
-
-def train_repeat_levels(
-    model: SpectralFill, clips: RepeatClips, out: Path, options: dict[str, Any], count: int = NUM_PASSAGES
-) -> None:
-    """What corrects the levels by those of repetitions, behind a network that stays as it is."""
-    mixer, repeat = model.filter.repeat, model.repeat
-    assert mixer is not None and repeat is not None
-
-    @torch.no_grad()
-    def compute(batch: RepeatBatch) -> PatchBatch:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            mixed = mixer.combine(batch.degraded, batch.filtered, batch.matches, batch.likeness).float()
-            degraded, filtered, clean = (model.stft.analyse(wav) for wav in (batch.degraded, mixed, batch.clean))
-            answer = model.level(batch.degraded, degraded, filtered)
-            seen = answer, *model.of_matches(degraded, filtered, batch.matches)
-            return PatchBatch(*seen, model.level.log_power(clean), phase_agreement(filtered, clean)[:, :, :-1])
-
-    loss = LevelLoss(model.level.num_bins)
-
-    def distance(predicted: Tensor, batch: PatchBatch) -> tuple[Tensor, Tensor]:
-        predicted, answer, clean, agreement = (
-            part[..., repeat.reach : -repeat.reach] for part in (predicted, batch.answer, batch.clean, batch.agreement)
-        )
-        change = decibels(error_of_levels(predicted, clean, agreement) / error_of_levels(answer, clean, agreement))
-        objective, value = loss(predicted, clean)
-        return objective + 0.15 * (change - 0.1).relu().mean(), value
-
-    model.to(memory_format=torch.channels_last).eval()
-    patches = Patches(clips, compute, count=count, num_frames=PATCH_FRAMES, seed=options["seed"])
+    A squared error counts as much as it would in the distance of its frame.
+    """
+    repeat = model.repeat
+    assert repeat is not None
     repeat.requires_grad_(True)
-    train(model, lambda batch: repeat(*batch.seen), distance, patches, out, **options)
+
+    def error(said: Tensor, batch: BinBatch) -> tuple[Tensor, Tensor]:
+        value = ((said - batch.wanted).square() / batch.distance.clamp(min=LEAST_DISTANCE)).mean()
+        return value, value
+
+    train(model, lambda batch: repeat.said(batch.features), error, bins, out, batch_size=8192, **options)
 
 
 def restorer(model: SpectralCascade) -> Callable[[Batch], Tensor]:
@@ -437,8 +407,7 @@ def main() -> None:
         model = SpectralFill(**CHOSEN, num_matches=NUM_MATCHES, repeat_levels=True)
         model.requires_grad_(False)
         load_before(model, arguments.filter)
-        clips = RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed, quietest_db=15, loudness=3)
-        train_repeat_levels(model, clips, arguments.out, options)
+        train_repeat_levels(model, Bins(arguments.cache, seed=arguments.seed), arguments.out, options)
     elif arguments.name in ("fine", "fidelity"):
         clips = Clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
         before = filter_weights_of(arguments.filter)

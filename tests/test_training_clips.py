@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from upscale.models import SpectralCascade, SpectralFill
+from upscale.models.bin_features import num_features
 from upscale.models.repeats import HOP, find_repeats, num_blocks
 from upscale.models.spectral_level import SpectralLevel
 
@@ -20,7 +21,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield {
-        name: import_module(name) for name in ("clips", "patches", "cache_frames", "cache_repeats", "train_released")
+        name: import_module(name) for name in ("clips", "cache_bins", "cache_frames", "cache_repeats", "train_released")
     }
 
 
@@ -161,34 +162,43 @@ def test_the_stage_trains_what_mixes_repetitions_alone(scripts: dict[str, Module
 TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "period": 8192}
 
 
-def test_patches_are_cut_from_what_was_computed(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    patches = scripts["patches"]
-    write_song(tmp_path)
-    clips = scripts["clips"].RepeatClips([tmp_path], num_blocks=12, seed=0)
+def write_bins(scripts: dict[str, ModuleType], folder: Path, model: SpectralFill) -> torch.Tensor:
+    """Those of a song, as `scripts/cache_bins.py` writes them: [bins, features + 2]."""
+    write_song(folder)
+    (folder / "bins").mkdir()
+    scripts["cache_bins"].write_bins(folder / "0@64.npz", folder / "bins", model)
+    (path,) = (folder / "bins").glob("*.npy")
+    assert path.name == "0@64.npy"
+    return torch.from_numpy(np.load(path)).float()
 
-    def compute(batch: object) -> object:
-        frames = torch.arange(100.0).expand(4, 2, 3, 100)
-        several = frames[:, None].expand(-1, 2, -1, -1, -1).clone()
-        left, right = (torch.full((4, 1, 3, 100), side) for side in (-1.0, 1.0))
-        return patches.PatchBatch(
-            frames, torch.cat([left, right], 1), frames, several, several, frames[:, :1, :1], frames, frames
-        )
 
-    found = patches.Patches(clips, compute, count=5, num_frames=10, seed=1)
-    batches = [found.batch(6) for _ in range(40)]
-    assert {len(part) for part in found.parts} == {8}, "whole fours of passages"
-    swapped, silenced = 0, 0
-    for batch in batches:
-        first = batch.answer[..., 0]
-        assert first.min() >= patches.EDGE_FRAMES and first.max() + 9 < 100 - patches.EDGE_FRAMES
-        assert torch.equal(batch.answer - first[..., None], torch.arange(10.0).expand(6, 2, 3, 10))
-        assert torch.equal(batch.level, batch.answer[:, :1, :1]) and torch.equal(batch.answer, batch.clean)
-        swapped += int(batch.degraded[0, 0, 0, 0] == 1)
-        quiet = batch.matches == patches.SILENCE
-        silenced += int(quiet.any())
-        assert torch.equal(batch.differences, batch.passage[:, None].expand_as(batch.differences))
-        assert torch.equal(batch.matches[~quiet], batch.passage[:, None].expand_as(batch.matches)[~quiet])
-    assert 10 < swapped < 30 and 0 < silenced < 12
+def test_cached_bins_are_what_the_network_sees_and_should_say(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2).eval()
+    bins = write_bins(scripts, tmp_path, model)
+    assert bins.shape == (scripts["cache_bins"].BINS, num_features(2) + 2)
+    stored = np.load(tmp_path / "0@64.npz")
+    clean, wav = (torch.from_numpy(stored[name])[None] for name in ("clean", "filtered"))
+    with torch.no_grad():
+        spectrum = model.stft.analyse(wav)
+        answer, wanted = model.level(wav, spectrum, spectrum), model.level.log_power(model.stft.analyse(clean))
+    inner = (wanted - answer)[..., 14:-14]
+    assert bins[:, -2].mean() == pytest.approx(inner.mean().item(), abs=0.05)
+    assert bins[:, -2].std() == pytest.approx(inner.std().item(), rel=0.1)
+    assert bins[:, -1].square().mean() == pytest.approx(inner.square().mean().item(), rel=0.1), "distances of frames"
+    own = bins[:, 14 + 7]  # the file, at the bin itself, above the answer
+    assert torch.allclose(own, bins[:, 14 + 15 + 7], atol=0.3), "nearly what the untrained mixer makes of it"
+
+
+def test_random_bins_come_as_they_were_stored(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    for name in range(2):
+        np.save(tmp_path / f"{name}.npy", np.full((10, 5), name) + np.arange(5, dtype=np.float16) / 8)
+    bins = scripts["clips"].Bins([tmp_path], seed=0)
+    batch, again = bins.batch(200), scripts["clips"].Bins([tmp_path], seed=0).batch(200)
+    assert torch.equal(batch.features, again.features) and batch.features.shape == (200, 3)
+    assert batch.features[:, 0].unique().tolist() == [0, 1], "of both songs"
+    assert torch.equal(batch.wanted, batch.features[:, 0] + 3 / 8)
+    assert torch.equal(batch.distance, batch.features[:, 0] + 4 / 8)
 
 
 def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -197,29 +207,22 @@ def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, Mod
     model = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True)
     model.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    write_song(tmp_path)
-    clips = scripts["clips"].RepeatClips([tmp_path], num_blocks=14, seed=0)
-    options = {"minutes": 0.03, "learning_rate": 1e-3, "seed": 0}
-    script.train_repeat_levels(model, clips, tmp_path / "out.pt", options, count=4)
+    without = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2).eval()
+    without.load_state_dict({name: value for name, value in before.items() if not name.startswith("repeat.")})
+    stored = write_bins(scripts, tmp_path, without)
+    bins = scripts["clips"].Bins([tmp_path / "bins"], seed=0)
+    options = {"minutes": 0.05, "learning_rate": 2e-3, "seed": 0}
+    script.train_repeat_levels(model, bins, tmp_path / "out.pt", options)
     after = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == {"repeat"}
+    with torch.no_grad():
+        left = stored[:, -2] - model.repeat.said(stored[:, :-2])
+    assert left.square().mean() < 0.9 * stored[:, -2].square().mean(), "and it learns something"
     again = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True)
     script.load_before(again, tmp_path / "out.pt")
-    without = {name: value for name, value in before.items() if not name.startswith("repeat.")}
-    torch.save({"ema": without}, tmp_path / "before.pt")
+    torch.save({"ema": without.state_dict()}, tmp_path / "before.pt")
     script.load_before(again, tmp_path / "before.pt")
-    torch.save({"ema": without | {"more": torch.zeros(1)}}, tmp_path / "wrong.pt")
+    torch.save({"ema": without.state_dict() | {"more": torch.zeros(1)}}, tmp_path / "wrong.pt")
     with pytest.raises(AssertionError):
         script.load_before(again, tmp_path / "wrong.pt")
-
-
-def test_the_error_of_levels_is_that_of_the_spectrum_with_them(scripts: dict[str, ModuleType]) -> None:
-    script = scripts["train_released"]
-    generator = torch.Generator().manual_seed(0)
-    spectrum, clean = (torch.randn(3, 2, 5, 7, dtype=torch.complex64, generator=generator) for _ in range(2))
-    levels = torch.randn(3, 2, 5, 7, generator=generator)
-    levelled = spectrum / spectrum.abs() * 10 ** (0.5 * levels)
-    agreement = script.phase_agreement((spectrum.real, spectrum.imag), (clean.real, clean.imag))
-    error = script.error_of_levels(levels, 2 * torch.log10(clean.abs()), agreement)
-    assert torch.allclose(error, (levelled - clean).abs().square().sum(dim=(1, 2, 3)), rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Levels of matches are mixed as told where anything is heard, and what lies beyond `reach` does not matter."""
+"""Bins that are heard are corrected, each for itself, and what lies beyond `reach` does not matter."""
 
 import pytest
 import torch
@@ -6,74 +6,83 @@ from torch import Tensor
 
 from upscale.errors import UserError
 from upscale.models import SpectralFill
-from upscale.models.level_repeat import LevelRepeat
+from upscale.models.level_repeat import BLOCK_FRAMES, LevelRepeat, how_well_known
 from upscale.models.spectral_level import POWER_FLOOR
 
 BINS, FRAMES, MATCHES = 32, 24, 3
 
 
-def seen(seed: int = 0) -> list[Tensor]:
+def seen(num_frames: int = FRAMES) -> list[Tensor]:
     """The answer, the file, the passage, matches, differences, the level."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(2, BINS, FRAMES)] * 3 + [(MATCHES, 2, BINS, FRAMES)] * 2 + [(1, 1, FRAMES)]
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, BINS, num_frames)] * 3 + [(MATCHES, 2, BINS, num_frames)] * 2 + [(1, 1, num_frames)]
     return [torch.randn(1, *shape, generator=generator) - 4 for shape in shapes]
 
 
-def with_shares(*shares: float) -> LevelRepeat:
-    """One that gives the passage and each match that log share everywhere, beside the answer's 0."""
-    model = LevelRepeat(MATCHES, BINS, width=8)
+def trained(seed: int = 0) -> LevelRepeat:
+    generator = torch.Generator().manual_seed(seed)
+    model = LevelRepeat(MATCHES, width=8)
     with torch.no_grad():
-        model.tail.weight.zero_()
-        model.tail.bias.view(2 + MATCHES, 2, model.fold)[1:] = torch.tensor(shares)[:, None, None]
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     return model
 
 
 @torch.no_grad()
-def test_levels_are_mixed_by_their_shares() -> None:
-    inputs = seen()
-    answer, passage, matches = inputs[0], inputs[2], inputs[3]
-    nothing = with_shares(*[-30.0] * 4)(*inputs)
-    assert torch.allclose(nothing, answer, atol=1e-6)
-    second = with_shares(-30, -30, 30, -30)(*inputs)
-    assert torch.allclose(second, matches[:, 1], atol=1e-5)
-    all_alike = with_shares(0, 0, 0, 0)(*inputs)
-    assert torch.allclose(all_alike, torch.stack([answer, passage, *matches.unbind(1)]).mean(dim=0), atol=1e-5)
-
-
-@torch.no_grad()
-def test_where_nothing_is_heard_the_answer_stays() -> None:
+def test_what_is_said_is_added_where_anything_is_heard() -> None:
     inputs = seen()
     answer, _, passage, matches = inputs[:4]
     passage[:, :, 16:], matches[:, :, :, 16:] = -10.0, -10.0
-    model = with_shares(0, 0, 0, 0)
-    change = (model(*inputs) - answer).abs()
-    assert change[:, :, :14].gt(0).all() and change[:, :, 21:].max() == 0
+    model = LevelRepeat(MATCHES, width=8)
+    assert torch.equal(model(*inputs), answer), "untrained: what it is given"
+    model.tail.bias.fill_(0.5)
+    change = model(*inputs) - answer
+    assert torch.allclose(change[:, :, :14], torch.tensor(0.5), atol=1e-5) and change[:, :, 21:].abs().max() == 0
+    assert torch.allclose(change, 0.5 * how_well_known(passage, matches), atol=1e-6)
     matches[:, 2] = -3.0
-    assert (model(*inputs) - answer).abs().gt(0).all(), "one match is enough"
+    assert torch.allclose(model(*inputs) - answer, torch.tensor(0.5), atol=1e-5), "one match is enough"
 
 
-def test_the_untrained_network_is_nearly_silent_about_it() -> None:
-    torch.manual_seed(0)
-    inputs = seen()
-    with torch.no_grad():
-        change = LevelRepeat(MATCHES, BINS, width=8)(*inputs) - inputs[0]
-    assert 0 < change.square().mean() < 0.05
+@torch.no_grad()
+def test_nothing_is_said_in_silence() -> None:
+    inputs = [torch.full_like(part, -10.0) for part in seen()]
+    assert torch.equal(trained()(*inputs), inputs[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_frames", [1, 5, BLOCK_FRAMES + 9, 2 * BLOCK_FRAMES + 100])
+def test_block_by_block_it_says_what_it_says_of_the_whole(num_frames: int) -> None:
+    inputs, model = seen(num_frames), trained()
+    whole = model.block(slice(None), *inputs)
+    assert torch.allclose(model(*inputs), whole, atol=1e-5) and (whole - inputs[0]).abs().mean() > 0.01
+
+
+@torch.no_grad()
+def test_a_chunk_from_a_whole_cell_on_sees_what_the_whole_sees() -> None:
+    inputs, model = seen(200), trained()
+    chunk = model(*[part[..., 64:] for part in inputs])
+    assert torch.allclose(chunk[..., model.reach :], model(*inputs)[..., 64 + model.reach :], atol=1e-5)
+
+
+@torch.no_grad()
+def test_frames_that_are_not_asked_for_keep_their_answer() -> None:
+    inputs, model = seen(2 * BLOCK_FRAMES), trained()
+    whole, part = model(*inputs), model(*inputs, slice(101, BLOCK_FRAMES + 150))
+    inner = slice(96, BLOCK_FRAMES + 150)  # from the start of a cell of the grid
+    assert torch.allclose(part[..., inner], whole[..., inner], atol=1e-5)
+    part[..., inner] = inputs[0][..., inner]
+    assert torch.equal(part, inputs[0])
 
 
 @pytest.mark.parametrize("which", range(6))
 def test_frames_beyond_its_reach_do_not_matter(which: int) -> None:
-    torch.manual_seed(0)
-    model = LevelRepeat(MATCHES, BINS, width=8)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape))
-    inputs = seen()
+    model, inputs = trained(), seen(121)
     inputs[which].requires_grad_(True)
-    model(*inputs)[..., 12].sum().backward()
+    model(*inputs)[..., 60].sum().backward()
     slope = inputs[which].grad
     assert slope is not None
     touched = slope.abs().flatten(0, -2).sum(dim=0).nonzero()[:, 0]
-    assert 12 - model.reach <= touched.min() and touched.max() <= 12 + model.reach
+    assert 60 - model.reach <= touched.min() and touched.max() <= 60 + model.reach
     if which in (3, 4):
         assert slope.abs().amax(dim=(0, 2, 3, 4)).gt(0).all(), "every match is looked at"
 

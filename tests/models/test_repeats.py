@@ -175,6 +175,26 @@ def test_the_stages_one_behind_the_other_are_the_model(name: str) -> None:
     assert all(model.stride % stage.stride == 0 for stage in model.stages)
 
 
+@torch.no_grad()
+def test_levels_are_corrected_as_far_as_what_is_kept_reaches() -> None:
+    torch.manual_seed(0)
+    model = MODELS["fill and levels"]().eval()
+    assert model.repeat is not None
+    model.repeat.tail.bias.fill_(1.0)
+    spectrum = torch.fft.rfft(piece([20_000, 140_000], length=200_000))
+    spectrum[..., 70_000:] = 0  # above 15 kHz: with treble it would be left alone
+    hidden = torch.fft.irfft(spectrum, n=200_000)
+    for stage in model.stages[:-1]:
+        hidden = stage.function(hidden, None, slice(None))
+    whole = model.fill_and_spare(hidden, None, slice(None))
+    wanted = model.frames_around(slice(90_000, 100_000), 200_000)
+    assert wanted.start > 0 and wanted.stop < 200_000 // model.stft.hop, "some frames are left out"
+    for kept in (slice(90_000, 100_000), slice(0, 5_000), slice(150_000, 200_000)):
+        assert torch.allclose(model.fill_and_spare(hidden, None, kept), whole[..., kept], atol=1e-6)
+    model.repeat.tail.bias.zero_()
+    assert not torch.allclose(model.fill_and_spare(hidden, None, slice(None)), whole, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["fill", "fill and levels"])
 def test_what_answers_sooner_is_the_same_without_repetitions(name: str) -> None:
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from upscale.metrics import lsd, si_sdr
 from upscale.metrics.spectral import POWER_FLOOR, spectrum_blocks
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, SpectralGain
 from upscale.models.guard import Guard
-from upscale.models.spectral_fill import flat_noise
+from upscale.models.spectral_fill import LOUD, flat_noise
 from upscale.models.spectral_level import BRIEF_BANDS, DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
 from upscale.models.stft import TightStft, mid_side
 
@@ -203,6 +203,24 @@ def test_levels_that_are_true_bring_the_sound_nearer_round_by_round() -> None:
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 0.3 * distances[0]
     assert errors == sorted(errors, reverse=True)
+
+
+def test_loud_bins_stay_as_the_filters_made_them() -> None:
+    """A tone 26 dB above noise, all of which is told to be 20 dB quieter: the noise obeys."""
+    model, length = SpectralFill(**TINY_FILL), 40_960
+    hiss = 0.1 * noise(1, 2, length, cutoff=22_050)
+    tone = 0.3 * torch.sin(2 * torch.pi * 1000 / 44_100 * torch.arange(length)).expand(1, 2, -1)
+    wav = tone + hiss
+    spectrum = model.stft.analyse(wav)
+    amplitude = 0.1 * torch.sqrt(10 ** model.level.log_power(spectrum) / model.level.power_scale)
+    restored = model.with_levels(spectrum, amplitude, num_samples=length)
+    assert si_sdr(wav, restored) > 20
+    before, after = (model.level.log_power(model.stft.analyse(sound))[:, :, 200:400, 8:-8] for sound in (wav, restored))
+    assert (after - before).mean() == pytest.approx(-2, abs=0.2)
+
+    flat, silent = torch.ones(1, 2, 1024, 50), torch.zeros(1, 2, 1024, 50)
+    assert torch.allclose(model.kept(flat, silent), torch.tensor(1 / (1 + LOUD)))
+    assert model.kept(silent, silent).abs().max() == 0
 
 
 def test_gradients_are_finite_where_the_input_is_silent_or_mono() -> None:

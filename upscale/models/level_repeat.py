@@ -2,42 +2,37 @@
 
 What an encoder rounds to nothing here it may have kept there: it meets the same sound elsewhere within its frames, with
 other bits to spare. `SpectralRepeat` mixes such places into the sound, which says little of what is quiet; here their
-levels are mixed, bin by bin in log10 power, with what `SpectralLevel` answered. Where neither the passage nor a match
-has anything, above the low-pass, there is nothing to learn from them, and the answer stays.
+levels, and what is around each bin, correct what `SpectralLevel` answered. Where neither the passage nor a match has
+anything, above the low-pass, there is nothing to learn from them, and the answer stays.
+
+A small network for single bins, which sees what `bin_features` says of each: bins that are drawn one by one from
+hundreds of songs teach it far more in a second than spectra with all their bins do.
 
 Shapes: B clips, F bins, N frames, K matches.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.spectral_filter import TrunkBlock, through_trunk
+from upscale.models.bin_features import GRID_FRAMES, NEARBY, REACH, bin_features, box_mean, num_features
 
-FIRST_SHARE = -3.0  # log share of a match beside the answer itself, before training
-FRAME_DILATIONS = (1, 2, 1)  # of the trunk
-NEARBY = (9, 3)  # bins and frames over which what is around a bin is averaged
 NOTHING, SOMETHING = -9.5, -9.0  # log10 power around a bin, of the loudest; the floor is -10
+BLOCK_FRAMES = 256  # that are looked at at once: features of a bin are many
+BINS_AT_ONCE = 8192  # as many hidden values as a processor has at hand
 
 
 class LevelRepeat(nn.Module):
-    """Log10 powers of left and right to a better answer; the untrained model nearly gives what it is given."""
+    """Log10 powers of left and right to a better answer; the untrained model gives what it is given."""
 
-    def __init__(self, num_matches: int = 4, num_bins: int = 1024, width: int = 64, fold: int = 4) -> None:
+    def __init__(self, num_matches: int = 4, width: int = 256) -> None:
         super().__init__()
-        self.fold = fold
-        num_features = 2 * (3 + 3 * num_matches + 2) + 1
-        self.head = nn.Conv2d(num_features * fold, width, kernel_size=1)
-        self.position = nn.Parameter(torch.zeros(1, width, num_bins // fold, 1))
-        self.blocks = nn.ModuleList(
-            [TrunkBlock(width, 1 + block % 2, dilation) for block, dilation in enumerate(FRAME_DILATIONS)]
+        self.reach = -(-(REACH + NEARBY[1] // 2) // GRID_FRAMES) * GRID_FRAMES  # in frames
+        self.layers = nn.Sequential(
+            nn.Linear(num_features(num_matches), width), nn.GELU(), nn.Linear(width, width), nn.GELU()
         )
-        self.reach = sum(FRAME_DILATIONS) + NEARBY[1] // 2  # in frames
-        self.tail = nn.Conv2d(width, 2 * (2 + num_matches) * fold, kernel_size=1)
+        self.tail = nn.Linear(width, 1)
         nn.init.zeros_(self.tail.weight)
-        bias = torch.full((2 + num_matches, 2, fold), FIRST_SHARE)
-        bias[0] = 0  # of what is added to the answer
-        self.tail.bias = nn.Parameter(bias.flatten())
+        nn.init.zeros_(self.tail.bias)
 
     def forward(
         self,
@@ -47,29 +42,35 @@ class LevelRepeat(nn.Module):
         matches: Tensor,
         differences: Tensor,
         level: Tensor,
+        frames: slice | None = None,
     ) -> Tensor:
-        """Log10 powers [B, 2, F, N]: the answer, the file, what the filters made of it (`passage`) -> a better answer.
+        """What `bin_features` takes; [B, 2, F, N], a better answer, at least in `frames`."""
+        seen = answer, degraded, passage, matches, differences, level
+        start, stop, _ = (frames or slice(None)).indices(answer.shape[-1])
+        start -= start % GRID_FRAMES
+        corrected = [answer[..., :start]]
+        for first in range(start, stop, BLOCK_FRAMES):
+            begin, last = max(first - self.reach, 0), min(first + BLOCK_FRAMES, stop)
+            block = [part[..., begin : last + self.reach] for part in seen]
+            corrected.append(self.block(slice(first - begin, last - begin), *block))
+        return torch.cat([*corrected, answer[..., stop:]], dim=-1)
 
-        Of the matches, and of what each differs from the passage by: [B, K, 2, F, N]; around a frame: [B, 1, 1, N].
-        """
-        nearby = average(differences.flatten(1, 2)).view_as(differences)
-        nearest, least = matches[:, 0], nearby[:, 0]
-        for match, unlike in zip(matches.unbind(1)[1:], nearby.unbind(1)[1:], strict=True):  # argmin is slower
-            nearest, least = torch.where(unlike < least, match, nearest), torch.minimum(unlike, least)
-        seen = [answer, degraded, passage]
-        seen += [several.flatten(1, 2) for several in (matches, differences, nearby)]
-        seen += [nearest, least]
-        features = torch.cat(seen, dim=1).sub_(level).mul_(0.5).add_(1)  # in place: it is large
-        loud = (level * 0.3 + 1).expand(-1, -1, features.shape[2], -1)
-        features = torch.cat([features, loud], dim=1)
-        said = through_trunk(features, self.fold, self.head, self.position, self.blocks, self.tail)
-        said = said.unflatten(1, (-1, 2))
-        shares = F.pad(said[:, 1:], (0, 0, 0, 0, 0, 0, 1, 0)).softmax(dim=1)[:, 1:]  # beside 0 for the answer
-        candidates = torch.cat([passage[:, None], matches], dim=1)
-        known = ((average(candidates.amax(dim=1)) - NOTHING) / (SOMETHING - NOTHING)).clamp(0, 1)
-        return answer + known * (said[:, 0] + (shares * (candidates - answer[:, None])).sum(dim=1))
+    def block(self, inner: slice, answer: Tensor, *seen: Tensor) -> Tensor:
+        """The better answer in the frames `inner` of a block."""
+        known = torch.zeros_like(answer)
+        known[..., inner] = how_well_known(*seen[1:3])[..., inner]
+        heard = known.flatten().nonzero()[:, 0]
+        features = bin_features(heard, answer, *seen)
+        said = [self.said(bins.T.contiguous()) for bins in features.split(BINS_AT_ONCE, dim=1)]
+        better = answer.flatten().index_add(0, heard, known.flatten()[heard] * torch.cat(said))
+        return better.view_as(answer)[..., inner]
+
+    def said(self, features: Tensor) -> Tensor:
+        """Features [bins, features] to what is to be added to the answer: [bins]."""
+        return self.tail(self.layers(0.5 * features))[:, 0]
 
 
-def average(values: Tensor) -> Tensor:
-    """Mean over what is `NEARBY`: [B, C, F, N] -> [B, C, F, N]."""
-    return F.avg_pool2d(values, NEARBY, stride=1, padding=[size // 2 for size in NEARBY], count_include_pad=False)
+def how_well_known(passage: Tensor, matches: Tensor) -> Tensor:
+    """1 where the passage [B, 2, F, N] or a match [B, K, 2, F, N] has anything, 0 where none has: [B, 2, F, N]."""
+    loudest = torch.cat([passage[:, None], matches], dim=1).amax(dim=1)
+    return ((box_mean(loudest, NEARBY) - NOTHING) / (SOMETHING - NOTHING)).clamp(0, 1)

@@ -33,6 +33,7 @@ from upscale.models.stft import TightStft, mid_side
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
 MOMENTUM = 0.99  # how far a round goes on in the direction of the one before
+LOUD = 3.0  # times the mean power of the bins around a frame: half of such a bin stays as the filters made it
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
 
 
@@ -82,7 +83,7 @@ class SpectralFill(nn.Module):
         num_level_blocks: int = 4,
         level_fold: int = 8,
         level_frame_width: int = 512,
-        num_rounds: int = 6,
+        num_rounds: int = 8,
         period: int = 32768,
         num_matches: int = 0,
         repeat_levels: bool = False,
@@ -105,7 +106,7 @@ class SpectralFill(nn.Module):
         self.level = SpectralLevel(
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size
         )
-        self.repeat = LevelRepeat(num_matches, window_size // 2) if repeat_levels else None
+        self.repeat = LevelRepeat(num_matches) if repeat_levels else None
         self.num_rounds = num_rounds
         self.channels, self.sample_rate = self.filter.channels, self.filter.sample_rate
         self.register_buffer("texture", flat_noise(period))
@@ -147,16 +148,30 @@ class SpectralFill(nn.Module):
         filtered, matches = self.filter.mixed(wav, bitrate)
         return self.fill(wav, filtered, bitrate, matches)
 
-    def fill(self, wav: Tensor, filtered_wav: Tensor, bitrate: Tensor | None, matches: Tensor | None = None) -> Tensor:
+    def fill(
+        self,
+        wav: Tensor,
+        filtered_wav: Tensor,
+        bitrate: Tensor | None,
+        matches: Tensor | None = None,
+        kept: slice | None = None,
+    ) -> Tensor:
         """What is given and what the filter made of it, [B, 2, T], to the latter with the levels of the clean sound.
 
-        `matches` [B, K, 2, T] of the latter, where there are any.
+        `matches` [B, K, 2, T] of the latter, where there are any; `kept`: the samples that count, if not all.
         """
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
         log_power = self.level(wav, degraded, filtered, bitrate)
         if self.repeat is not None and matches is not None:
-            log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches))
+            frames = self.frames_around(kept or slice(None), wav.shape[-1])
+            log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches), frames)
         return self.with_levels(filtered, self.amplitude(log_power, degraded), num_samples=wav.shape[-1])
+
+    def frames_around(self, kept: slice, num_samples: int) -> slice:
+        """Those whose levels have a part in these samples after all rounds."""
+        first, last, _ = kept.indices(num_samples)
+        edge = self.num_rounds * self.stft.window_size
+        return slice(max(first - edge, 0) // self.stft.hop, (last + edge) // self.stft.hop + 1)
 
     def of_matches(self, degraded: Spectrum, filtered: Spectrum, matches: Tensor) -> list[Tensor]:
         """What `LevelRepeat` sees beside the answer."""
@@ -179,7 +194,7 @@ class SpectralFill(nn.Module):
         wav, filtered, spared, matches = hidden.split([2, 2, 1, hidden.shape[1] - 5], dim=1)
         if bool((spared[..., kept] == 1).all()):
             return wav[..., kept]
-        filled = self.fill(wav, filtered, bitrate, matches.unflatten(1, (-1, 2)))
+        filled = self.fill(wav, filtered, bitrate, matches.unflatten(1, (-1, 2)), kept)
         return spare(wav, filled, spared)[..., kept]
 
     def amplitude(self, log_power: Tensor, degraded: Spectrum) -> Tensor:
@@ -206,21 +221,37 @@ class SpectralFill(nn.Module):
         """A sound [B, 2, num_samples] that nearly has this amplitude [B, 2, F - 1, N], near to `spectrum` in phase."""
         texture_real, texture_imaginary = self.texture_spectrum(self.stereo_width(spectrum), num_samples)
         real, imaginary = (part[:, :, :-1] for part in spectrum)
+        kept = self.kept(real, imaginary)
+        given = real * kept, imaginary * kept
         trusted = real**2 + imaginary**2 > (TRUSTED * amplitude) ** 2
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
-        wav = self.with_amplitude(real, imaginary, amplitude, num_samples)
+        amplitude = (1 - kept) * amplitude
+        wav = self.with_amplitude(real, imaginary, amplitude, num_samples, given)
         before: list[Tensor] | tuple[None, None] = None, None
         for _ in range(self.num_rounds - 1):
             now = [part[:, :, :-1] for part in self.stft.analyse(wav)]
             real, imaginary = map(onward, now, before)
-            wav, before = self.with_amplitude(real, imaginary, amplitude, num_samples), now
+            wav, before = self.with_amplitude(real, imaginary, amplitude, num_samples, given), now
         return wav
 
-    def with_amplitude(self, real: Tensor, imaginary: Tensor, amplitude: Tensor, num_samples: int) -> Tensor:
-        """Bins [B, 2, F - 1, N] turned up or down to `amplitude`, and back to sound [B, 2, num_samples]."""
+    def with_amplitude(
+        self, real: Tensor, imaginary: Tensor, amplitude: Tensor, num_samples: int, given: Spectrum
+    ) -> Tensor:
+        """Bins [B, 2, F - 1, N] turned up or down to `amplitude`, and what is `given`, to sound [B, 2, num_samples]."""
         scale = amplitude * torch.rsqrt(real**2 + imaginary**2 + 1e-12)
-        real, imaginary = (F.pad(part * scale, (0, 0, 0, 1)) for part in (real, imaginary))
+        real, imaginary = (
+            F.pad(part * scale + own, (0, 0, 0, 1)) for part, own in ((real, given[0]), (imaginary, given[1]))
+        )
         return self.stft.synthesise(real, imaginary, num_samples)
+
+    def kept(self, real: Tensor, imaginary: Tensor) -> Tensor:
+        """What share of each bin [B, 2, F - 1, N] stays as the filters made it: nearly all of one far louder than most.
+
+        Such bins are so few that the distance hardly knows them, and hold so much that they decide the SI-SDR.
+        """
+        power = real**2 + imaginary**2
+        around = local_mean(power.mean(dim=(1, 2))[:, None], self.level.average_frames)[:, :, None]
+        return power / (power + LOUD * around + 1e-20)
 
     def texture_spectrum(self, width: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
         """The texture's spectrum, left and right [B, 2, F - 1, N].

@@ -1,0 +1,107 @@
+"""What `LevelRepeat` sees of single bins and what it should add to the answer there, computed once.
+
+    python scripts/cache_bins.py --repeats FOLDER [FOLDER ...] --model WEIGHTS --out FOLDER [--workers 2]
+
+Of every song of `scripts/cache_repeats.py` up to two passages of eight seconds, at a gain that is drawn from its name,
+as `perceptual` (its checkpoint, or its bundle's weights) answers them; of each passage 36,000 bins that are heard.
+OUT/NAME.npy, float16 [bins, features + 2]: the features, then how far the clean sound is above the answer, then the
+distance of that frame. The stage `repeat-levels` of `scripts/train_released.py` reads it. 12 MB and five seconds of a
+thread a song. A file that exists is kept.
+"""
+
+import argparse
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import torch
+from clips import AUDIBLE, random_gain
+from degrade_music import write_array
+from torch import Tensor
+from tqdm import tqdm
+from train_released import CHOSEN, NUM_MATCHES, filter_weights_of, frame_distance
+
+from upscale.models import SpectralFill
+from upscale.models.bin_features import bin_features
+from upscale.models.level_repeat import how_well_known
+from upscale.models.repeats import HOP, gather_repeats
+from upscale.seeds import derive_seed
+
+NUM_BLOCKS = 84  # of `upscale.models.repeats`, of a passage: 7.8 s
+PASSAGES, BINS = 2, 36_000
+EDGE_FRAMES = 14  # at both ends of a passage, where answers are not those within a song
+SHARE_SILENCED = 0.07  # of passages, in which some matches are silence, as where a song is short
+
+
+@torch.no_grad()
+def bins_of(model: SpectralFill, wavs: dict[str, Tensor], likeness: Tensor, rng: np.random.Generator) -> Tensor:
+    """[bins, features + 2] of a passage: `clean`, `degraded`, `filtered` [1, 2, T], `matches` [1, K, 2, T]."""
+    mixer = model.filter.repeat
+    assert mixer is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = mixer.combine(wavs["degraded"], wavs["filtered"], wavs["matches"], likeness).float()
+        degraded, filtered, clean = (model.stft.analyse(wav) for wav in (wavs["degraded"], mixed, wavs["clean"]))
+        answer = model.level(wavs["degraded"], degraded, filtered).float()
+    seen = answer, *model.of_matches(degraded, filtered, wavs["matches"])
+    wanted = model.level.log_power(clean)
+    heard = how_well_known(*seen[2:4]) == 1
+    heard[..., :EDGE_FRAMES], heard[..., -EDGE_FRAMES:] = False, False
+    places = heard.flatten().nonzero()[:, 0]
+    if len(places) == 0:
+        return torch.zeros(0)
+    places = places[torch.from_numpy(rng.integers(len(places), size=BINS))]
+    distance = frame_distance(answer, wanted, dim=2)[:, :, None].expand_as(answer)
+    said = [part.flatten()[places] for part in (wanted - answer, distance)]
+    return torch.stack([*bin_features(places, *seen), *said], dim=1)
+
+
+def write_bins(song: Path, out: Path, model: SpectralFill) -> None:
+    torch.set_num_threads(1)
+    path = out / f"{song.stem}.npy"
+    if path.exists():
+        return
+    rng = np.random.default_rng(derive_seed("bins", song.stem))
+    stored = np.load(song)
+    filtered = torch.from_numpy(stored["filtered"])
+    total = filtered.shape[1] // HOP
+    num_blocks = min(NUM_BLOCKS, total)
+    found = []
+    for first in rng.integers(total - num_blocks + 1, size=min(PASSAGES, max(total // NUM_BLOCKS, 1))):
+        inner = slice(first * HOP, (first + num_blocks) * HOP)
+        starts, likeness = (
+            torch.from_numpy(stored[name])[None, :, first : first + num_blocks + 1] for name in ("starts", "likeness")
+        )
+        matches = gather_repeats(filtered[None].float(), starts.long())[..., : num_blocks * HOP]
+        if rng.random() < SHARE_SILENCED:
+            matches[:, int(rng.integers(matches.shape[1])) :] = 0
+        wavs = {name: torch.from_numpy(stored[name][None, :, inner]).float() for name in ("clean", "degraded")}
+        wavs |= {"filtered": filtered[None, :, inner].float(), "matches": matches}
+        if wavs["clean"].square().mean() > AUDIBLE:
+            gain = random_gain(rng, quietest_db=15, loudness=3)
+            found.append(bins_of(model, {name: gain * wav for name, wav in wavs.items()}, likeness, rng))
+    found = [bins for bins in found if len(bins)]
+    if found:
+        write_array(path, torch.cat(found).to(torch.float16).numpy())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=Path, nargs="+", required=True)
+    parser.add_argument("--model", type=Path, required=True, help="a checkpoint of `perceptual`, or a bundle's weights")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    model = SpectralFill(**CHOSEN, num_matches=NUM_MATCHES).eval()
+    model.load_state_dict(filter_weights_of(arguments.model))
+    model.to(memory_format=torch.channels_last)
+    songs = sorted(path for folder in arguments.repeats for path in folder.glob("*.npz"))
+    with Pool(arguments.workers) as pool:
+        write = partial(write_bins, out=arguments.out, model=model)
+        for _ in tqdm(pool.imap_unordered(write, songs), total=len(songs), unit="song"):
+            pass
+
+
+if __name__ == "__main__":
+    main()
