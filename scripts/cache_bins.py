@@ -5,7 +5,7 @@
 Of every song of `scripts/cache_repeats.py` up to two passages of eight seconds, at a gain that is drawn from its name,
 as `perceptual` (its checkpoint, or its bundle's weights) answers them; of each passage 36,000 bins that are heard.
 OUT/NAME.npy, float16 [bins, features + 2]: the features, then how far the clean sound is above the answer, then the
-distance of that frame. The stage `repeat-levels` of `scripts/train_released.py` reads it. 12 MB and five seconds of a
+distance of that frame. The stage `repeat-levels` of `scripts/train_released.py` reads it. 12 MB and four seconds of a
 thread a song. A file that exists is kept.
 """
 

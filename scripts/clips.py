@@ -109,6 +109,8 @@ class Bins:
 
     def __init__(self, folders: list[Path], *, seed: int) -> None:
         paths = sorted(path for folder in folders for path in folder.glob("*.npy"))
+        if not paths:
+            raise SystemExit(f"error: no bins in {', '.join(map(str, folders))}; write them with scripts/cache_bins.py")
         counts = [len(np.load(path, mmap_mode="r")) for path in paths]
         self.bins = torch.empty(sum(counts), np.load(paths[0], mmap_mode="r").shape[1], dtype=torch.float16)
         for path, part in zip(paths, self.bins.split(counts), strict=True):

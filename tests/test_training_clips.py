@@ -199,6 +199,8 @@ def test_random_bins_come_as_they_were_stored(scripts: dict[str, ModuleType], tm
     assert batch.features[:, 0].unique().tolist() == [0, 1], "of both songs"
     assert torch.equal(batch.wanted, batch.features[:, 0] + 3 / 8)
     assert torch.equal(batch.distance, batch.features[:, 0] + 4 / 8)
+    with pytest.raises(SystemExit, match="cache_bins"):
+        scripts["clips"].Bins([tmp_path / "none"], seed=0)
 
 
 def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
