@@ -67,7 +67,7 @@ def test_a_chunk_from_a_whole_cell_on_sees_what_the_whole_sees() -> None:
 @torch.no_grad()
 def test_frames_that_are_not_asked_for_keep_their_answer() -> None:
     inputs, model = seen(2 * BLOCK_FRAMES), trained()
-    whole, part = model(*inputs), model(*inputs, slice(101, BLOCK_FRAMES + 150))
+    whole, part = model(*inputs), model(*inputs, frames=slice(101, BLOCK_FRAMES + 150))
     inner = slice(96, BLOCK_FRAMES + 150)  # from the start of a cell of the grid
     assert torch.allclose(part[..., inner], whole[..., inner], atol=1e-5)
     part[..., inner] = inputs[0][..., inner]

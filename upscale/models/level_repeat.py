@@ -34,18 +34,9 @@ class LevelRepeat(nn.Module):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)
 
-    def forward(
-        self,
-        answer: Tensor,
-        degraded: Tensor,
-        passage: Tensor,
-        matches: Tensor,
-        differences: Tensor,
-        level: Tensor,
-        frames: slice | None = None,
-    ) -> Tensor:
+    def forward(self, answer: Tensor, *others: Tensor, frames: slice | None = None) -> Tensor:
         """What `bin_features` takes; [B, 2, F, N], a better answer, at least in `frames`."""
-        seen = answer, degraded, passage, matches, differences, level
+        seen = answer, *others
         start, stop, _ = (frames or slice(None)).indices(answer.shape[-1])
         start -= start % GRID_FRAMES
         corrected = [answer[..., :start]]

@@ -164,7 +164,7 @@ class SpectralFill(nn.Module):
         log_power = self.level(wav, degraded, filtered, bitrate)
         if self.repeat is not None and matches is not None:
             frames = self.frames_around(kept or slice(None), wav.shape[-1])
-            log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches), frames)
+            log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches), frames=frames)
         return self.with_levels(filtered, self.amplitude(log_power, degraded), num_samples=wav.shape[-1])
 
     def frames_around(self, kept: slice, num_samples: int) -> slice:

@@ -181,21 +181,6 @@ def unfold_bins(folded: Tensor, fold: int) -> Tensor:
     return folded.unflatten(1, (-1, fold)).transpose(2, 3).flatten(2, 3)
 
 
-def through_trunk(
-    features: Tensor, fold: int, head: nn.Conv2d, position: Tensor, blocks: nn.ModuleList, tail: nn.Conv2d
-) -> Tensor:
-    """[B, C, F, N] through a trunk of `TrunkBlock` that no frame network offsets: [B, C', F, N], float32.
-
-    With the channels innermost, which is faster; `position` [1, width, F / fold, 1] is added behind the head.
-    """
-    hidden = head(fold_bins(features, fold).contiguous(memory_format=torch.channels_last))
-    hidden = hidden + position.to(hidden)
-    nothing = torch.zeros(1).to(hidden)
-    for block in blocks:
-        hidden = block(hidden, nothing)
-    return unfold_bins(tail(hidden), fold).float()
-
-
 def bitrate_features(frames: Tensor, bitrate: Tensor | None) -> Tensor:
     """Octaves from 90 kbit/s and whether that is known, for each frame of [B, ..., N]: [B, 2, N]."""
     known = torch.zeros_like(frames[:, :1, 0]) if bitrate is None else bitrate.to(frames)[:, None]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from upscale.models.guard import local_mean
 from upscale.models.repeats import CONTEXT, GRID, HOP, find_repeats, gather_repeats
-from upscale.models.spectral_filter import FLOOR, SILENCE, TrunkBlock, local_average, through_trunk
+from upscale.models.spectral_filter import FLOOR, SILENCE, TrunkBlock, fold_bins, local_average, unfold_bins
 from upscale.models.stft import TightStft, mid_side
 
 NUM_FEATURES = 8 + 7  # per bin and frame, of all matches and of each
@@ -139,8 +139,13 @@ class SpectralRepeat(nn.Module):
 
     def logits(self, of_all: Tensor, of_match: Tensor) -> Tensor:
         """Log share of one match in mid and side beside the passage itself: [B, 2, F, N]."""
-        features = torch.cat([of_all, of_match], dim=1)
-        return through_trunk(features, self.fold, self.head, self.bin_bias, self.blocks, self.tail)
+        features = fold_bins(torch.cat([of_all, of_match], dim=1), self.fold)
+        hidden = self.head(features.contiguous(memory_format=torch.channels_last))
+        hidden = hidden + self.bin_bias.to(hidden)
+        nothing = torch.zeros(1).to(hidden)
+        for block in self.blocks:
+            hidden = block(hidden, nothing)
+        return unfold_bins(self.tail(hidden), self.fold).float()
 
 
 def log_ratio(ratio: Tensor) -> Tensor:
