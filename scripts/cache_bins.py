@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import AUDIBLE, random_gain
+from clips import AUDIBLE, cut_passage, random_gain
 from degrade_music import write_array
 from torch import Tensor
 from tqdm import tqdm
@@ -25,7 +25,7 @@ from train_released import CHOSEN, NUM_MATCHES, filter_weights_of, frame_distanc
 from upscale.models import SpectralFill
 from upscale.models.bin_features import bin_features
 from upscale.models.level_repeat import how_well_known
-from upscale.models.repeats import HOP, gather_repeats
+from upscale.models.repeats import HOP
 from upscale.seeds import derive_seed
 
 NUM_BLOCKS = 84  # of `upscale.models.repeats`, of a passage: 7.8 s
@@ -35,15 +35,23 @@ SHARE_SILENCED = 0.07  # of passages, in which some matches are silence, as wher
 
 
 @torch.no_grad()
-def bins_of(model: SpectralFill, wavs: dict[str, Tensor], likeness: Tensor, rng: np.random.Generator) -> Tensor:
-    """[bins, features + 2] of a passage: `clean`, `degraded`, `filtered` [1, 2, T], `matches` [1, K, 2, T]."""
+def bins_of(
+    model: SpectralFill,
+    clean_wav: Tensor,
+    wav: Tensor,
+    filtered_wav: Tensor,
+    matches: Tensor,
+    likeness: Tensor,
+    rng: np.random.Generator,
+) -> Tensor:
+    """[bins, features + 2] of a passage: wavs [1, 2, T], `matches` [1, K, 2, T]."""
     mixer = model.filter.repeat
     assert mixer is not None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = mixer.combine(wavs["degraded"], wavs["filtered"], wavs["matches"], likeness).float()
-        degraded, filtered, clean = (model.stft.analyse(wav) for wav in (wavs["degraded"], mixed, wavs["clean"]))
-        answer = model.level(wavs["degraded"], degraded, filtered).float()
-    seen = answer, *model.of_matches(degraded, filtered, wavs["matches"])
+        mixed = mixer.combine(wav, filtered_wav, matches, likeness).float()
+        degraded, filtered, clean = map(model.stft.analyse, (wav, mixed, clean_wav))
+        answer = model.level(wav, degraded, filtered).float()
+    seen = answer, *model.of_matches(degraded, filtered, matches)
     wanted = model.level.log_power(clean)
     heard = how_well_known(*seen[2:4]) == 1
     heard[..., :EDGE_FRAMES], heard[..., -EDGE_FRAMES:] = False, False
@@ -62,24 +70,17 @@ def write_bins(song: Path, out: Path, model: SpectralFill) -> None:
     if path.exists():
         return
     rng = np.random.default_rng(derive_seed("bins", song.stem))
-    stored = np.load(song)
-    filtered = torch.from_numpy(stored["filtered"])
-    total = filtered.shape[1] // HOP
+    stored = dict(np.load(song))
+    total = stored["filtered"].shape[1] // HOP
     num_blocks = min(NUM_BLOCKS, total)
     found = []
     for first in rng.integers(total - num_blocks + 1, size=min(PASSAGES, max(total // NUM_BLOCKS, 1))):
-        inner = slice(first * HOP, (first + num_blocks) * HOP)
-        starts, likeness = (
-            torch.from_numpy(stored[name])[None, :, first : first + num_blocks + 1] for name in ("starts", "likeness")
-        )
-        matches = gather_repeats(filtered[None].float(), starts.long())[..., : num_blocks * HOP]
+        wavs, likeness = cut_passage(stored, first, num_blocks)
         if rng.random() < SHARE_SILENCED:
-            matches[:, int(rng.integers(matches.shape[1])) :] = 0
-        wavs = {name: torch.from_numpy(stored[name][None, :, inner]).float() for name in ("clean", "degraded")}
-        wavs |= {"filtered": filtered[None, :, inner].float(), "matches": matches}
-        if wavs["clean"].square().mean() > AUDIBLE:
+            wavs[3][int(rng.integers(len(wavs[3]))) :] = 0
+        if wavs[0].square().mean() > AUDIBLE:
             gain = random_gain(rng, quietest_db=15, loudness=3)
-            found.append(bins_of(model, {name: gain * wav for name, wav in wavs.items()}, likeness, rng))
+            found.append(bins_of(model, *(gain * wav[None] for wav in wavs), likeness[None], rng))
     found = [bins for bins in found if len(bins)]
     if found:
         write_array(path, torch.cat(found).to(torch.float16).numpy())

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,18 @@ class Bins:
         return BinBatch(drawn[:, :-2], drawn[:, -2], drawn[:, -1])
 
 
+def cut_passage(song: Mapping[str, np.ndarray], first: int, num_blocks: int) -> tuple[list[Tensor], Tensor]:
+    """Blocks of a song of `scripts/cache_repeats.py`: clean, degraded, filtered [2, T], matches [K, 2, T]; likeness."""
+    inner = slice(first * HOP, (first + num_blocks) * HOP)
+    starts, likeness = (
+        torch.from_numpy(song[name])[:, first : first + num_blocks + 1] for name in ("starts", "likeness")
+    )
+    filtered = torch.from_numpy(song["filtered"]).float()
+    clean, degraded = (torch.from_numpy(song[name][:, inner]).float() for name in ("clean", "degraded"))
+    matches = gather_repeats(filtered[None], starts[None].long())[0, ..., : num_blocks * HOP]
+    return [clean, degraded, filtered[:, inner], matches], likeness
+
+
 class RepeatClips:
     """Random clips of the songs that `scripts/cache_repeats.py` wrote, `num_blocks` long."""
 
@@ -142,18 +155,12 @@ class RepeatClips:
 
     def clip(self) -> list[Tensor]:
         while True:
-            song = np.load(self.songs[self.rng.integers(len(self.songs))])
-            filtered = torch.from_numpy(song["filtered"])
-            first = int(self.rng.integers(filtered.shape[1] // HOP - self.num_blocks))
-            blocks = slice(first, first + self.num_blocks + 1)
-            inner = slice(first * HOP, (first + self.num_blocks) * HOP)
-            starts, likeness = (torch.from_numpy(song[name])[:, blocks] for name in ("starts", "likeness"))
-            clean, degraded = (torch.from_numpy(song[name][:, inner]).float() for name in ("clean", "degraded"))
-            if clean.square().mean() > AUDIBLE:
+            song = dict(np.load(self.songs[self.rng.integers(len(self.songs))]))
+            first = int(self.rng.integers(song["filtered"].shape[1] // HOP - self.num_blocks))
+            wavs, likeness = cut_passage(song, first, self.num_blocks)
+            if wavs[0].square().mean() > AUDIBLE:
                 break
-        matches = gather_repeats(filtered[None].float(), starts[None].long())[0, ..., : self.num_blocks * HOP]
         gain = random_gain(self.rng, self.quietest_db, self.loudness)
-        wavs = [clean, degraded, filtered[:, inner].float(), matches]
         if self.rng.random() < 0.5:
             wavs = [wav.flip(-2) for wav in wavs]
         return [*(gain * wav for wav in wavs), likeness]
