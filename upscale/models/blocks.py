@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.models import fused
 from upscale.models.kernels import gate_pair, norm_gelu, same_conv
 
 NORM_EPS = 1e-3  # Keras' default, which the original trained with
@@ -50,6 +51,8 @@ class ConvNormGelu(nn.Module):
         self.norm = nn.LayerNorm(out_channels, eps=NORM_EPS)
 
     def forward(self, frames: Tensor) -> Tensor:
+        if self.activate is normalize_and_gelu and fused.runs_fused(frames):
+            return fused.conv_norm_gelu(frames, self.conv, self.norm)
         return self.activate(self.conv(frames), self.norm)
 
 

@@ -1,9 +1,9 @@
-"""The operations that fill nearly all of a training step, in the form that is fastest on a CPU.
+"""The operations that fill nearly all of a training step, in the form that is fastest where they run.
 
 Shapes: B batch, T time, C channels in, O channels out, K taps. Frames are [B, T, C].
 
-PyTorch's own operations compute the same, and are used on other devices, under autocast and while a model is compiled
-or exported. On a CPU a convolution is one of three: by blocks (`correlate`) where that takes half the multiplications,
+PyTorch's own operations compute the same, and are used under autocast and while a model is compiled or exported. A GPU
+has forms of its own (`fused`). On a CPU a convolution is one of three: by blocks (`correlate`) where that takes half the multiplications,
 oneDNN's otherwise; but the weight gradient of a long kernel is oneDNN's slow path (no fast kernel beyond 14 taps), a
 tenth of the forward's rate, and K matrix products over shifted views of the input run at half of it and more.
 """
@@ -15,14 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from upscale.models import fused
 from upscale.models.correlate import correlate, correlate_frames, share_of_work
 from upscale.models.pointwise import GatePair, NormGelu, plain_gate_pair, plain_norm_gelu
+from upscale.models.polyphase import conv_in_blocks
 
 OUTPUT_GAIN, WEIGHT_GAIN = 0.5, 0.75  # shares of the multiplications, below which `correlate` is faster than oneDNN
 
 
 def same_conv(frames: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """[B, T, C], [O, C, K] -> [B, T, O]. An even kernel pads (K-1)//2 before and K//2 after, as Keras' 'same'."""
+    if fused.runs_fused(frames):
+        return conv_in_blocks(frames, weight, bias)
     if runs_plain(frames):
         return image_conv(pad(frames, weight.shape[-1]), weight, bias)
     return SameConv.apply(frames, weight, bias)
@@ -37,6 +41,8 @@ def gate_pair(x: Tensor, x_conv: Any, y: Tensor, y_conv: Any, norm: nn.LayerNorm
     """[B, T, C] twice -> [B, T, 2C]: each times a sigmoid of its own 1x1 convolution, then LayerNorm over all."""
     last = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
     gates = (x, x_conv.weight[..., 0], x_conv.bias, y, y_conv.weight[..., 0], y_conv.bias)
+    if fused.runs_fused(x):
+        return fused.FusedGatePair.apply(*gates, *last)
     return (plain_gate_pair if runs_plain(x) else GatePair.apply)(*gates, *last)
 
 

@@ -24,8 +24,7 @@ from upscale.errors import UserError
 from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
 from upscale.models.context import Interval, reach
 from upscale.models.pointwise import CUBIC
-from upscale.models.wavelet import analyse, synthesise
-from upscale.models.wavelet_unet import halves
+from upscale.models.wavelet import analyse, halves, synthesise
 
 GELU_SCALE = float(np.sqrt(np.float32(2 / math.pi)))
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
+from upscale.models import fused
 from upscale.models.kernels import runs_plain
 from upscale.models.rows import AnalyseRows, SynthesiseRows
 
@@ -111,6 +112,9 @@ class Bank(nn.Module):
     def num_taps(self) -> int:
         return self.filters.shape[-1]
 
+    def fuses(self, signal: Tensor) -> bool:
+        return self.mode == "zero" and not self.filters.requires_grad and fused.runs_fused(signal)
+
 
 class DWT(Bank):
     """[B, C, T] -> [B, 2C, N]: the C approx channels, then the C detail channels."""
@@ -123,6 +127,11 @@ class DWT(Bank):
 
     def bands(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         """Approx and detail, [B, C, N] each."""
+        if self.fuses(wav):
+            num_coefficients = (wav.shape[-1] + self.num_taps - 1) // 2
+            frames, crop = wav.transpose(1, 2), self.num_taps - 2
+            approx, detail = fused.FusedAnalyse.apply(frames, self.filters, crop, num_coefficients)
+            return approx.transpose(1, 2), detail.transpose(1, 2)
         wav, before, after = self.extend(wav)
         return analyse(wav, self.filters, before, after)
 
@@ -152,6 +161,18 @@ class IDWT(Bank):
             start = 2 * margin + self.num_taps // 2 - 1
             wav = synthesise(wide, self.filters)[..., start : start + 2 * bands.shape[-1]]
         return wav if length is None else wav.narrow(-1, 0, length)
+
+    def halves(self, frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Frames [B, N, 2C] -> the first half of the channels of the inverse [B, T, C // 2] and the rest."""
+        if frames.shape[-1] % 4 == 0 and self.fuses(frames):
+            return fused.FusedSynthesise.apply(frames, self.filters, self.num_taps - 2, length)
+        return halves(self(frames.transpose(1, 2), length).transpose(1, 2))
+
+
+def halves(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """The first half of the channels of [B, T, C] and the rest."""
+    half = frames.shape[-1] // 2
+    return frames[..., :half], frames[..., half:]
 
 
 def reconstruction_penalty(dwt: DWT, idwt: IDWT) -> Tensor:

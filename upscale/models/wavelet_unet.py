@@ -49,14 +49,7 @@ class Up(nn.Module):
         )
 
     def forward(self, frames: Tensor, skip: Tensor) -> Tensor:
-        wide = self.idwt(frames.transpose(1, 2), length=skip.shape[1]).transpose(1, 2)
-        return self.convs(self.skip(self.bands(*halves(wide)), skip))
-
-
-def halves(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """The first half of the channels of [B, T, C] and the rest."""
-    half = frames.shape[-1] // 2
-    return frames[..., :half], frames[..., half:]
+        return self.convs(self.skip(self.bands(*self.idwt.halves(frames, length=skip.shape[1])), skip))
 
 
 class WaveletUNet(nn.Module):
