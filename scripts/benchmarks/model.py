@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmark.py model", description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--modes", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled"])
+    parser.add_argument("--modes", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled", "graph"])
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each, the median counts")
@@ -97,6 +97,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: --device cuda, and there is no CUDA device here")
+    if "graph" in options.modes and options.device != "cuda":
+        sys.exit("error: --modes graph is for GPUs: add --device cuda")
     end = time.monotonic() + 60 * options.minutes
     report: dict[str, Any] = {
         "threads": torch.get_num_threads(),

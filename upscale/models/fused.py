@@ -23,7 +23,7 @@ try:
 
     from upscale.models import triton_kernels as kernels
 except ImportError:  # PyTorch for CPUs
-    triton = None  # type: ignore[assignment]
+    triton = None
 
 TILE = 4096  # values that a program works on at a time
 NUM_PROGRAMS = 1056  # of a kernel that sums up gradients: eight for each multiprocessor of a large GPU
@@ -44,6 +44,11 @@ def runs_fused(frames: Tensor) -> bool:
 def working_dtype(frames: Tensor) -> torch.dtype:
     device = frames.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else frames.dtype
+
+
+def block_diagonal(matrix: Tensor, size: int) -> Tensor:
+    """[O, C] -> [S * O, S * C]."""
+    return toeplitz(matrix[..., None], size).reshape(size * matrix.shape[0], size * matrix.shape[1])
 
 
 def tile(channels: int, num_buffers: int = 1) -> dict[str, int]:
@@ -79,7 +84,7 @@ class FusedConvNormGelu(torch.autograd.Function):
             if K == 1:
                 size = matrix_block(B * T, min(C, O))
                 inputs = frames.to(dtype).reshape(B * T // size, size * C)
-                matrix = toeplitz(weight.to(dtype), size).reshape(size * O, size * C)
+                matrix = block_diagonal(weight[..., 0].to(dtype), size)
                 hidden = (inputs @ matrix.t()).view(B, T, O)
             else:
                 size = block_size(C, O)
@@ -92,14 +97,14 @@ class FusedConvNormGelu(torch.autograd.Function):
         kernels.norm_gelu[(triton.cdiv(B * T, sizes["ROWS"]),)](
             hidden, shift, norm_weight, norm_bias, output, B * T, T, hidden.shape[1], eps=eps, **sizes
         )
-        ctx.save_for_backward(inputs, hidden, weight, shift, norm_weight, norm_bias)
+        ctx.save_for_backward(inputs, hidden, matrix, weight, shift, norm_weight, norm_bias)
         ctx.size, ctx.eps, ctx.shape, ctx.dtype = size, eps, frames.shape, frames.dtype
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Gradients:
-        inputs, hidden, weight, shift, norm_weight, norm_bias = ctx.saved_tensors
+        inputs, hidden, matrix, weight, shift, norm_weight, norm_bias = ctx.saved_tensors
         (B, T, C), (O, _, K), size = ctx.shape, weight.shape, ctx.size  # noqa: E741
         grad, grad_stride = strided(grad)
         by_hidden, stride = torch.empty_like(hidden), hidden.shape[1]
@@ -110,12 +115,11 @@ class FusedConvNormGelu(torch.autograd.Function):
             **tile(O, num_buffers=2),
         )
         by_norm_weight, by_norm_bias, by_shift = partial.sum(0)
-        matrix = toeplitz(weight.to(hidden.dtype), size)
         by_frames = None
         if K == 1:
             by_rows = by_hidden.view(B * T // size, size * O)
             if ctx.needs_input_grad[0]:
-                by_frames = (by_rows @ matrix.reshape(size * O, size * C)).view(B, T, C)
+                by_frames = (by_rows @ matrix).view(B, T, C)
             by_matrix = (by_rows.t() @ inputs)[..., None, None]
         else:
             image = by_hidden.view(B, -1, size * O).transpose(1, 2).unsqueeze(2)
@@ -151,10 +155,8 @@ class FusedGatePair(torch.autograd.Function):
         size = matrix_block(B * T, C)
         with torch.autocast(x.device.type, enabled=False):
             x_rows, y_rows = (side.to(dtype).reshape(-1, size * C) for side in (x, y))
-            x_logits, y_logits = (
-                rows @ toeplitz(gate[..., None].to(dtype), size).reshape(size * C, size * C).t()
-                for rows, gate in ((x_rows, x_weight), (y_rows, y_weight))
-            )
+            x_matrix, y_matrix = (block_diagonal(gate.to(dtype), size) for gate in (x_weight, y_weight))
+            x_logits, y_logits = x_rows @ x_matrix.t(), y_rows @ y_matrix.t()
         output = torch.empty(B, T, 2 * C, dtype=dtype, device=x.device)
         sizes = tile(C, num_buffers=2)
         kernels.gate_pair[(triton.cdiv(B * T, sizes["ROWS"]),)](
@@ -163,14 +165,15 @@ class FusedGatePair(torch.autograd.Function):
             NORM=weight is not None,
             **sizes,
         )
-        ctx.save_for_backward(x_rows, x_logits, x_weight, x_bias, y_rows, y_logits, y_weight, y_bias, weight)
+        sides = (x_rows, x_logits, x_matrix, x_weight, x_bias, y_rows, y_logits, y_matrix, y_weight, y_bias)
+        ctx.save_for_backward(*sides, weight)
         ctx.size, ctx.eps, ctx.shape, ctx.dtypes = size, eps, x.shape, (x.dtype, y.dtype)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Gradients:
-        x, x_logits, x_weight, x_bias, y, y_logits, y_weight, y_bias, weight = ctx.saved_tensors
+        x, x_logits, x_matrix, x_weight, x_bias, y, y_logits, y_matrix, y_weight, y_bias, weight = ctx.saved_tensors
         (B, T, C), size = ctx.shape, ctx.size
         grad, grad_stride = strided(grad)
         by_x, by_x_logits, by_y, by_y_logits = (torch.empty_like(x) for _ in range(4))
@@ -184,8 +187,8 @@ class FusedGatePair(torch.autograd.Function):
         )
         sums = partial.sum(0)
         results = []
-        for rows, by_rows, by_logits, gate in ((x, by_x, by_x_logits, x_weight), (y, by_y, by_y_logits, y_weight)):
-            matrix = toeplitz(gate[..., None].to(rows.dtype), size).reshape(size * C, size * C)
+        x_side, y_side = (x, by_x, by_x_logits, x_matrix, x_weight), (y, by_y, by_y_logits, y_matrix, y_weight)
+        for rows, by_rows, by_logits, matrix, gate in (x_side, y_side):
             by_gate = from_toeplitz((by_logits.t() @ rows)[..., None, None], gate[..., None], size)[..., 0]
             results.append((torch.addmm(by_rows, by_logits, matrix).view(B, T, C), by_gate))
         (whole_x, by_x_weight), (whole_y, by_y_weight) = results

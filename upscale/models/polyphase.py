@@ -40,13 +40,14 @@ def block_size(in_channels: int, out_channels: int) -> int:
 
 
 @cache
-def places(O: int, C: int, K: int, size: int, device: torch.device) -> Places:  # noqa: E741, N803
+def places(O: int, C: int, K: int, size: int, device: torch.device) -> Places:  # noqa: E741
     """As many blocks before the own one as after it, so that a convolution pads both sides alike."""
     before, around = (K - 1) // 2, -(-(K // 2) // size)
     first, width = around * size - before, (2 * around + 1) * size
     numbers = torch.arange(1, O * C * K + 1).view(O, C, K)
     rows = torch.stack([F.pad(numbers, (first + shift, width - K - first - shift)) for shift in range(size)])
-    forward = rows.unflatten(-1, (-1, size)).permute(0, 1, 3, 4, 2).reshape(size * O, 2 * around + 1, size * C)
+    rows = rows.unflatten(-1, (-1, size)).permute(0, 1, 3, 4, 2).contiguous()
+    forward = rows.view(size * O, 2 * around + 1, size * C)
     order = forward.flatten().argsort(stable=True)
     backward = order[-O * C * K * size :].view(-1, size)
     return Places(forward.to(device), backward.to(device))
@@ -54,7 +55,7 @@ def places(O: int, C: int, K: int, size: int, device: torch.device) -> Places:  
 
 def toeplitz(weight: Tensor, size: int) -> Tensor:
     """[O, C, K] -> [S * O, S * C, 1, P], channels last: the same convolution between blocks, as an image's."""
-    table = torch.cat([weight.new_zeros(1), weight.flatten()])
+    table = F.pad(weight.flatten(), (1, 0))
     return table[places(*weight.shape, size, weight.device).forward].permute(0, 2, 1).unsqueeze(2)
 
 
@@ -78,7 +79,7 @@ class Toeplitz(torch.autograd.Function):
 
 
 def as_blocks(frames: Tensor, size: int) -> Tensor:
-    """[B, T, C] -> the image [B, S * C, 1, blocks], channels last, zeros behind the end of what does not fill a block."""
+    """[B, T, C] -> the image [B, S * C, 1, blocks], channels last; zeros fill the last block."""
     B, T, C = frames.shape
     if T % size:
         frames = F.pad(frames, (0, 0, 0, -T % size))

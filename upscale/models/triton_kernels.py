@@ -12,8 +12,8 @@ without the others. What is written into such frames is zero behind the T rows.
 import triton
 import triton.language as tl
 
-CUBIC: tl.constexpr = tl.constexpr(0.044715)
-SCALE: tl.constexpr = tl.constexpr(1.5957691216057308)  # 2 sqrt(2 / pi)
+CUBIC = tl.constexpr(0.044715)
+SCALE = tl.constexpr(1.5957691216057308)  # 2 sqrt(2 / pi)
 
 
 @triton.jit
@@ -63,9 +63,9 @@ def norm_gelu_backward(
     add = tl.load(shift + channel, mask=there, other=0.0)[None, :]
     gain = tl.load(weight + channel, mask=there, other=0.0)[None, :]
     offset = tl.load(bias + channel, mask=there, other=0.0)[None, :]
-    by_weight = tl.zeros([WIDTH], tl.float32)
-    by_bias = tl.zeros([WIDTH], tl.float32)
-    by_shift = tl.zeros([WIDTH], tl.float32)
+    by_weight = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_bias = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_shift = tl.zeros([ROWS, WIDTH], tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(num_padded, ROWS), tl.num_programs(0)):
         row = tile * ROWS + tl.arange(0, ROWS)
         time = row % stride
@@ -80,18 +80,18 @@ def norm_gelu_backward(
         slope = gate + z * SCALE * (1.0 + 3.0 * CUBIC * z * z) * gate * (1.0 - gate)
         source = places((row // stride) * grad_stride + time, channel, C)
         by_z = tl.load(grad + source, mask=mask, other=0.0).to(tl.float32) * slope
-        by_weight += tl.sum(by_z * normal, axis=0)
-        by_bias += tl.sum(by_z, axis=0)
+        by_weight += by_z * normal
+        by_bias += by_z
         by_normal = by_z * gain
         mean = tl.sum(by_normal, axis=1) / C
         along = tl.sum(by_normal * normal, axis=1) / C
         by_x = tl.where(mask, scale[:, None] * (by_normal - mean[:, None] - normal * along[:, None]), 0.0)
-        by_shift += tl.sum(by_x, axis=0)
+        by_shift += by_x
         tl.store(grad_x + place, by_x, mask=written)
     out = partial + tl.program_id(0) * 3 * C + channel
-    tl.store(out, by_weight, mask=there)
-    tl.store(out + C, by_bias, mask=there)
-    tl.store(out + 2 * C, by_shift, mask=there)
+    tl.store(out, tl.sum(by_weight, axis=0), mask=there)
+    tl.store(out + C, tl.sum(by_bias, axis=0), mask=there)
+    tl.store(out + 2 * C, tl.sum(by_shift, axis=0), mask=there)
 
 
 @triton.jit
@@ -143,12 +143,12 @@ def gate_pair_backward(
     there = channel < C
     x_add = tl.load(x_bias + channel, mask=there, other=0.0)[None, :]
     y_add = tl.load(y_bias + channel, mask=there, other=0.0)[None, :]
-    by_x_bias = tl.zeros([WIDTH], tl.float32)
-    by_y_bias = tl.zeros([WIDTH], tl.float32)
-    by_weight = tl.zeros([WIDTH], tl.float32)
-    by_bias = tl.zeros([WIDTH], tl.float32)
-    by_weight_y = tl.zeros([WIDTH], tl.float32)
-    by_bias_y = tl.zeros([WIDTH], tl.float32)
+    by_x_bias = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_y_bias = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_weight = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_bias = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_weight_y = tl.zeros([ROWS, WIDTH], tl.float32)
+    by_bias_y = tl.zeros([ROWS, WIDTH], tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(num_rows, ROWS), tl.num_programs(0)):
         row = tile * ROWS + tl.arange(0, ROWS)
         mask = (row < num_rows)[:, None] & there[None, :]
@@ -170,10 +170,10 @@ def gate_pair_backward(
             scale = (1.0 / tl.sqrt(power + eps))[:, None]
             first *= scale
             second *= scale
-            by_weight += tl.sum(by_first * first, axis=0)
-            by_weight_y += tl.sum(by_second * second, axis=0)
-            by_bias += tl.sum(by_first, axis=0)
-            by_bias_y += tl.sum(by_second, axis=0)
+            by_weight += by_first * first
+            by_weight_y += by_second * second
+            by_bias += by_first
+            by_bias_y += by_second
             by_first *= tl.load(weight + channel, mask=there, other=0.0)[None, :]
             by_second *= tl.load(weight + C + channel, mask=there, other=0.0)[None, :]
             mean = ((tl.sum(by_first, axis=1) + tl.sum(by_second, axis=1)) / (2 * C))[:, None]
@@ -182,19 +182,19 @@ def gate_pair_backward(
             by_second = scale * (by_second - mean - second * along)
         by_x_logits = tl.where(mask, by_first * x_value * x_gate * (1.0 - x_gate), 0.0)
         by_y_logits = tl.where(mask, by_second * y_value * y_gate * (1.0 - y_gate), 0.0)
-        by_x_bias += tl.sum(by_x_logits, axis=0)
-        by_y_bias += tl.sum(by_y_logits, axis=0)
+        by_x_bias += by_x_logits
+        by_y_bias += by_y_logits
         tl.store(grad_x + place, by_first * x_gate, mask=mask)
         tl.store(grad_y + place, by_second * y_gate, mask=mask)
         tl.store(grad_x_logits + place, by_x_logits, mask=mask)
         tl.store(grad_y_logits + place, by_y_logits, mask=mask)
     out = partial + tl.program_id(0) * 6 * C + channel
-    tl.store(out, by_x_bias, mask=there)
-    tl.store(out + C, by_y_bias, mask=there)
-    tl.store(out + 2 * C, by_weight, mask=there)
-    tl.store(out + 3 * C, by_weight_y, mask=there)
-    tl.store(out + 4 * C, by_bias, mask=there)
-    tl.store(out + 5 * C, by_bias_y, mask=there)
+    tl.store(out, tl.sum(by_x_bias, axis=0), mask=there)
+    tl.store(out + C, tl.sum(by_y_bias, axis=0), mask=there)
+    tl.store(out + 2 * C, tl.sum(by_weight, axis=0), mask=there)
+    tl.store(out + 3 * C, tl.sum(by_weight_y, axis=0), mask=there)
+    tl.store(out + 4 * C, tl.sum(by_bias, axis=0), mask=there)
+    tl.store(out + 5 * C, tl.sum(by_bias_y, axis=0), mask=there)
 
 
 @triton.jit

@@ -30,6 +30,7 @@ from torch import nn
 from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
 from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
+from upscale.training.cuda_graph import CudaGraph
 from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
 from upscale.training.scores import HyperParameters
@@ -108,6 +109,8 @@ def build_datamodule(config: DictConfig, channels: int) -> LightningDataModule:
 def build_trainer(config: DictConfig, purge_step: int = 0) -> Trainer:
     """The Trainer with its callbacks and loggers; TensorBoard drops what its folder has from `purge_step` on."""
     callbacks: list[Callback] = list(instantiate(config.callbacks, _convert_="all").values())
+    if config.cuda_graph:
+        callbacks.append(CudaGraph())
     callbacks.append(HyperParameters(parameters=_flat(config), monitor=config.monitor, mode=config.mode))
     loggers: list[Logger] = [
         instantiate(logger, purge_step=purge_step, _convert_="all") for logger in (config.logger or {}).values()
