@@ -4,8 +4,9 @@ Shapes: B batch, T time, C channels in, O channels out, K taps. Frames are [B, T
 convolutions are of its type, while norms, gates and sums are computed in float32 inside the kernels.
 
 PyTorch's own operations pass over memory a dozen times between two convolutions, and that, not arithmetic, is where the
-time of these models goes on a GPU. `torch.compile` fuses them as well, but takes minutes for a model of ten levels whose
-shapes all differ; these kernels take seconds. They need Triton, which PyTorch brings along where it is built for GPUs.
+time of these models goes on a GPU. `torch.compile` fuses them as well, but takes minutes for a model of ten levels
+whose shapes all differ; these kernels take seconds. They need Triton, which PyTorch brings along where it is built for
+GPUs.
 """
 
 import math
@@ -59,8 +60,7 @@ def tile(channels: int, num_buffers: int = 1) -> dict[str, int]:
 
 def clip_stride(frames: Tensor) -> int | None:
     """Rows from one clip of [B, T, C] to the next where all else is contiguous, or None."""
-    B, _, C = frames.shape
-    rows, rest = divmod(frames.stride(0), C)
+    rows, rest = divmod(frames.stride(0), C := frames.shape[-1])
     whole = frames.stride()[1:] == (C, 1) and rest == 0
     return rows if whole or frames.is_contiguous() else None
 
@@ -219,8 +219,10 @@ class FusedAnalyse(torch.autograd.Function):
 
 
 class FusedSynthesise(torch.autograd.Function):
-    """bands [B, N, 2C] (C of approx, then C of detail), filters, crop, T -> the two halves of the channels [B, T, C / 2];
-    no gradient by the filters."""
+    """bands [B, N, 2C] (C of approx, then C of detail), filters, crop, T -> the halves of the channels [B, T, C / 2].
+
+    There is no gradient by the filters.
+    """
 
     @staticmethod
     def forward(ctx: Any, bands: Tensor, filters: Tensor, crop: int, length: int) -> tuple[Tensor, Tensor]:

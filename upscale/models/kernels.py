@@ -3,9 +3,10 @@
 Shapes: B batch, T time, C channels in, O channels out, K taps. Frames are [B, T, C].
 
 PyTorch's own operations compute the same, and are used under autocast and while a model is compiled or exported. A GPU
-has forms of its own (`fused`). On a CPU a convolution is one of three: by blocks (`correlate`) where that takes half the multiplications,
-oneDNN's otherwise; but the weight gradient of a long kernel is oneDNN's slow path (no fast kernel beyond 14 taps), a
-tenth of the forward's rate, and K matrix products over shifted views of the input run at half of it and more.
+has forms of its own (`fused`). On a CPU a convolution is one of three: by blocks (`correlate`) where that takes half
+the multiplications, oneDNN's otherwise; but the weight gradient of a long kernel is oneDNN's slow path (no fast kernel
+beyond 14 taps), a tenth of the forward's rate, and K matrix products over shifted views of the input run at half of it
+and more.
 """
 
 from typing import Any

@@ -79,7 +79,7 @@ class Toeplitz(torch.autograd.Function):
 
 
 def as_blocks(frames: Tensor, size: int) -> Tensor:
-    """[B, T, C] -> the image [B, S * C, 1, blocks], channels last; zeros fill the last block."""
+    """[B, T, C] -> the image [B, S * C, 1, blocks], channels last; zeros fill up the last block."""
     B, T, C = frames.shape
     if T % size:
         frames = F.pad(frames, (0, 0, 0, -T % size))
