@@ -1,6 +1,9 @@
 """The kernels for GPUs, run by Triton's interpreter on a CPU, compute what PyTorch's operations compute."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from upscale.models import WaveletUNet, fused
 from upscale.models.fused import FusedAnalyse, FusedConvNormGelu, FusedGatePair, FusedSynthesise, strided
 from upscale.models.kernels import image_conv, pad
 from upscale.models.pointwise import plain_gate_pair, plain_norm_gelu
-from upscale.models.wavelet import analyse, orthogonal_filters, synthesise
+from upscale.models.wavelet import DWT, IDWT, analyse, orthogonal_filters, synthesise
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
@@ -105,6 +108,20 @@ def test_transforms(wavelet, length, channels):
     assert_same(torch.cat([first, second], dim=-1), whole, (bands,), torch.randn_like(whole))
 
 
+@pytest.mark.parametrize("length", [36, 101])
+def test_the_public_transforms(length, monkeypatch):
+    torch.manual_seed(0)
+    dwt, idwt = DWT("db4", mode="zero"), IDWT("db4", mode="zero")
+    wav = drawn(2, 3, length)
+    expected = dwt(wav)
+    bands = drawn(*expected.shape)
+    wholes = [idwt(bands, length=length), idwt(bands)]
+    monkeypatch.setattr(fused, "runs_fused", lambda frames: True)
+    assert_same(dwt(wav), expected, (wav,), torch.randn_like(expected))
+    for whole, other in zip([idwt(bands, length=length), idwt(bands)], wholes, strict=True):
+        assert_same(whole, other, (bands,), torch.randn_like(whole))
+
+
 def test_a_whole_network(monkeypatch):
     """All of it together: a Wavelet U-Net of two levels, to the last gradient; in bfloat16 no worse than without."""
     torch.manual_seed(0)
@@ -144,3 +161,13 @@ def test_what_runs_fused():
     frames = torch.randn(1, 8, 4)
     assert not fused.runs_fused(frames)  # a CPU
     assert not fused.runs_fused(torch.empty(1, 8, 4, dtype=torch.float64, device="meta"))
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles_for_gpus():
+    """The interpreter takes more than the compiler does."""
+    script = Path(__file__).with_name("compile_kernels.py")
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 10

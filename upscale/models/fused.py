@@ -27,6 +27,7 @@ except ImportError:  # PyTorch for CPUs
     triton = None
 
 TILE = 4096  # values that a program works on at a time
+MOST_CLIPS = 65_535  # that a grid of programs counts beside their rows
 NUM_PROGRAMS = 1056  # of a kernel that sums up gradients: eight for each multiprocessor of a large GPU
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -243,6 +244,25 @@ class FusedSynthesise(torch.autograd.Function):
         return bands, None, None, None
 
 
+class FusedSynthesiseApart(torch.autograd.Function):
+    """approx, detail [B, N, C], filters, crop, T -> frames [B, T, C]; no gradient by the filters."""
+
+    @staticmethod
+    def forward(ctx: Any, approx: Tensor, detail: Tensor, filters: Tensor, crop: int, length: int) -> Tensor:
+        ctx.save_for_backward(filters)
+        ctx.crop, ctx.num_coefficients = crop, approx.shape[1]
+        frames = approx.new_empty(len(approx), length, approx.shape[2])
+        launch_synthesise(approx.contiguous(), detail.contiguous(), filters, frames, None, crop)
+        return frames
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        approx, detail = (grad.new_empty(len(grad), ctx.num_coefficients, grad.shape[2]) for _ in range(2))
+        launch_analyse(grad.contiguous(), None, ctx.saved_tensors[0], approx, detail, ctx.crop)
+        return approx, detail, None, None, None
+
+
 def launch_analyse(
     first: Tensor, second: Tensor | None, filters: Tensor, approx: Tensor, detail: Tensor, crop: int
 ) -> None:
@@ -267,6 +287,22 @@ def band_tile(half: int, split: bool) -> dict[str, int]:
     """As `tile`, but the channels are counted as those of a half."""
     sizes, counted = tile(half * (1 + split), num_buffers=2), tile(half)
     return {**sizes, "units": counted["units"], "ALIGN": counted["ALIGN"]}
+
+
+def analyse_channels(wav: Tensor, filters: Tensor) -> Tensor:
+    """[B, C, T] -> [B, 2C, N] of the ``zero`` extension, each channel a clip of its own with one."""
+    B, C, T = wav.shape
+    num_coefficients = (T + filters.shape[-1] - 1) // 2
+    bands = FusedAnalyse.apply(wav.reshape(B * C, T, 1), filters, filters.shape[-1] - 2, num_coefficients)
+    return torch.cat([band.view(B, C, num_coefficients) for band in bands], dim=1)
+
+
+def synthesise_channels(bands: Tensor, filters: Tensor, length: int) -> Tensor:
+    """Its inverse, [B, 2C, N] -> [B, C, T]."""
+    B, C, N = len(bands), bands.shape[1] // 2, bands.shape[-1]
+    approx, detail = (band.reshape(B * C, N, 1) for band in bands.chunk(2, dim=1))
+    frames = FusedSynthesiseApart.apply(approx, detail, filters, filters.shape[-1] - 2, length)
+    return frames.view(B, C, length)
 
 
 def conv_norm_gelu(frames: Tensor, conv: nn.Conv1d, norm: nn.LayerNorm) -> Tensor:

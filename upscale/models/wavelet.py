@@ -120,6 +120,8 @@ class DWT(Bank):
     """[B, C, T] -> [B, 2C, N]: the C approx channels, then the C detail channels."""
 
     def forward(self, wav: Tensor) -> Tensor:
+        if self.fuses(wav) and wav.shape[:2].numel() <= fused.MOST_CLIPS:
+            return fused.analyse_channels(wav, self.filters)
         wav, before, after = self.extend(wav)
         if in_rows(wav, self.filters):
             return analyse_in_rows(wav, self.filters, before, after)
@@ -153,6 +155,9 @@ class IDWT(Bank):
     """
 
     def forward(self, bands: Tensor, length: int | None = None) -> Tensor:
+        even = 2 * bands.shape[-1] - self.num_taps + 2
+        if self.fuses(bands) and bands.shape[:2].numel() <= 2 * fused.MOST_CLIPS:
+            return fused.synthesise_channels(bands, self.filters, even if length is None else length)
         if self.mode == "zero":
             wav = synthesise(bands, self.filters, crop=self.num_taps - 2)
         else:
