@@ -13,7 +13,8 @@ pytest.importorskip("triton")
 from triton.runtime import interpreter
 
 from upscale.models import WaveletUNet, fused
-from upscale.models.fused import FusedAnalyse, FusedConvNormGelu, FusedGatePair, FusedSynthesise, strided
+from upscale.models.fused import FusedConvNormGelu, FusedGatePair, strided
+from upscale.models.fused_transform import FusedAnalyse, FusedSynthesise
 from upscale.models.kernels import image_conv, pad
 from upscale.models.pointwise import plain_gate_pair, plain_norm_gelu
 from upscale.models.wavelet import DWT, IDWT, analyse, orthogonal_filters, synthesise

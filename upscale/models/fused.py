@@ -27,7 +27,6 @@ except ImportError:  # PyTorch for CPUs
     triton = None
 
 TILE = 4096  # values that a program works on at a time
-MOST_CLIPS = 65_535  # that a grid of programs counts beside their rows
 NUM_PROGRAMS = 1056  # of a kernel that sums up gradients: eight for each multiprocessor of a large GPU
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -57,6 +56,10 @@ def tile(channels: int, num_buffers: int = 1) -> dict[str, int]:
     """ROWS and WIDTH for a kernel, and how it counts the channels."""
     width, align = triton.next_power_of_2(channels), math.gcd(channels, 16)
     return {"units": channels // align, "ALIGN": align, "ROWS": max(TILE // num_buffers // width, 1), "WIDTH": width}
+
+
+def num_tiles(num_rows: int, sizes: dict[str, int]) -> int:
+    return -(-num_rows // sizes["ROWS"])
 
 
 def clip_stride(frames: Tensor) -> int | None:
@@ -95,7 +98,7 @@ class FusedConvNormGelu(torch.autograd.Function):
                 hidden = as_frames(image, O)
         output = torch.empty(B, T, O, dtype=dtype, device=frames.device)
         sizes = tile(O)
-        kernels.norm_gelu[(triton.cdiv(B * T, sizes["ROWS"]),)](
+        kernels.norm_gelu[(num_tiles(B * T, sizes),)](
             hidden, shift, norm_weight, norm_bias, output, B * T, T, hidden.shape[1], eps=eps, **sizes
         )
         ctx.save_for_backward(inputs, hidden, matrix, weight, shift, norm_weight, norm_bias)
@@ -160,7 +163,7 @@ class FusedGatePair(torch.autograd.Function):
             x_logits, y_logits = x_rows @ x_matrix.t(), y_rows @ y_matrix.t()
         output = torch.empty(B, T, 2 * C, dtype=dtype, device=x.device)
         sizes = tile(C, num_buffers=2)
-        kernels.gate_pair[(triton.cdiv(B * T, sizes["ROWS"]),)](
+        kernels.gate_pair[(num_tiles(B * T, sizes),)](
             *(x_rows, x_logits, x_bias, y_rows, y_logits, y_bias, weight, bias, output, B * T),
             eps=eps,
             NORM=weight is not None,
@@ -196,113 +199,6 @@ class FusedGatePair(torch.autograd.Function):
         norms = (None, None) if weight is None else (sums[2:4].flatten(), sums[4:6].flatten())
         whole_x, whole_y = whole_x.to(ctx.dtypes[0]), whole_y.to(ctx.dtypes[1])
         return whole_x, by_x_weight, sums[0], whole_y, by_y_weight, sums[1], *norms, None
-
-
-class FusedAnalyse(torch.autograd.Function):
-    """frames [B, T, C], filters [2, L], crop, N -> approx, detail [B, N, C]; no gradient by the filters."""
-
-    @staticmethod
-    def forward(ctx: Any, frames: Tensor, filters: Tensor, crop: int, num_coefficients: int) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(filters)
-        ctx.crop, ctx.length = crop, frames.shape[1]
-        frames = frames.contiguous()
-        approx, detail = (frames.new_empty(len(frames), num_coefficients, frames.shape[2]) for _ in range(2))
-        launch_analyse(frames, None, filters, approx, detail, crop)
-        return approx, detail
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, approx: Tensor, detail: Tensor) -> Gradients:
-        frames = approx.new_empty(len(approx), ctx.length, approx.shape[2])
-        approx, detail = approx.contiguous(), detail.contiguous()
-        launch_synthesise(approx, detail, ctx.saved_tensors[0], frames, None, ctx.crop)
-        return frames, None, None, None
-
-
-class FusedSynthesise(torch.autograd.Function):
-    """bands [B, N, 2C] (C of approx, then C of detail), filters, crop, T -> the halves of the channels [B, T, C / 2].
-
-    There is no gradient by the filters.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, bands: Tensor, filters: Tensor, crop: int, length: int) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(filters)
-        ctx.crop, ctx.shape = crop, bands.shape
-        bands, C = bands.contiguous(), bands.shape[2] // 2
-        first, second = bands.new_empty(len(bands), length, C // 2), bands.new_empty(len(bands), length, C - C // 2)
-        launch_synthesise(bands, bands[..., C:], filters, first, second, crop)
-        return first, second
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, first: Tensor, second: Tensor) -> Gradients:
-        bands = first.new_empty(ctx.shape)
-        C = bands.shape[2] // 2
-        first, second = first.contiguous(), second.contiguous()
-        launch_analyse(first, second, ctx.saved_tensors[0], bands, bands[..., C:], ctx.crop)
-        return bands, None, None, None
-
-
-class FusedSynthesiseApart(torch.autograd.Function):
-    """approx, detail [B, N, C], filters, crop, T -> frames [B, T, C]; no gradient by the filters."""
-
-    @staticmethod
-    def forward(ctx: Any, approx: Tensor, detail: Tensor, filters: Tensor, crop: int, length: int) -> Tensor:
-        ctx.save_for_backward(filters)
-        ctx.crop, ctx.num_coefficients = crop, approx.shape[1]
-        frames = approx.new_empty(len(approx), length, approx.shape[2])
-        launch_synthesise(approx.contiguous(), detail.contiguous(), filters, frames, None, crop)
-        return frames
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        approx, detail = (grad.new_empty(len(grad), ctx.num_coefficients, grad.shape[2]) for _ in range(2))
-        launch_analyse(grad.contiguous(), None, ctx.saved_tensors[0], approx, detail, ctx.crop)
-        return approx, detail, None, None, None
-
-
-def launch_analyse(
-    first: Tensor, second: Tensor | None, filters: Tensor, approx: Tensor, detail: Tensor, crop: int
-) -> None:
-    (B, T, half), N = first.shape, approx.shape[1]
-    sizes = band_tile(half, split=second is not None)
-    kernels.analyse[(triton.cdiv(N, sizes["ROWS"]), B)](
-        first, second, filters, approx, detail, T, N, crop, TAPS=filters.shape[-1], SPLIT=second is not None, **sizes
-    )
-
-
-def launch_synthesise(
-    approx: Tensor, detail: Tensor, filters: Tensor, first: Tensor, second: Tensor | None, crop: int
-) -> None:
-    (B, T, half), N = first.shape, approx.shape[1]
-    sizes = band_tile(half, split=second is not None)
-    kernels.synthesise[(triton.cdiv(T, sizes["ROWS"]), B)](
-        approx, detail, filters, first, second, T, N, crop, TAPS=filters.shape[-1], SPLIT=second is not None, **sizes
-    )
-
-
-def band_tile(half: int, split: bool) -> dict[str, int]:
-    """As `tile`, but the channels are counted as those of a half."""
-    sizes, counted = tile(half * (1 + split), num_buffers=2), tile(half)
-    return {**sizes, "units": counted["units"], "ALIGN": counted["ALIGN"]}
-
-
-def analyse_channels(wav: Tensor, filters: Tensor) -> Tensor:
-    """[B, C, T] -> [B, 2C, N] of the ``zero`` extension, each channel a clip of its own with one."""
-    B, C, T = wav.shape
-    num_coefficients = (T + filters.shape[-1] - 1) // 2
-    bands = FusedAnalyse.apply(wav.reshape(B * C, T, 1), filters, filters.shape[-1] - 2, num_coefficients)
-    return torch.cat([band.view(B, C, num_coefficients) for band in bands], dim=1)
-
-
-def synthesise_channels(bands: Tensor, filters: Tensor, length: int) -> Tensor:
-    """Its inverse, [B, 2C, N] -> [B, C, T]."""
-    B, C, N = len(bands), bands.shape[1] // 2, bands.shape[-1]
-    approx, detail = (band.reshape(B * C, N, 1) for band in bands.chunk(2, dim=1))
-    frames = FusedSynthesiseApart.apply(approx, detail, filters, filters.shape[-1] - 2, length)
-    return frames.view(B, C, length)
 
 
 def conv_norm_gelu(frames: Tensor, conv: nn.Conv1d, norm: nn.LayerNorm) -> Tensor:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models import fused
+from upscale.models import fused, fused_transform
 from upscale.models.kernels import runs_plain
 from upscale.models.rows import AnalyseRows, SynthesiseRows
 
@@ -120,8 +120,8 @@ class DWT(Bank):
     """[B, C, T] -> [B, 2C, N]: the C approx channels, then the C detail channels."""
 
     def forward(self, wav: Tensor) -> Tensor:
-        if self.fuses(wav) and wav.shape[:2].numel() <= fused.MOST_CLIPS:
-            return fused.analyse_channels(wav, self.filters)
+        if self.fuses(wav) and wav.shape[:2].numel() <= fused_transform.MOST_CLIPS:
+            return fused_transform.analyse_channels(wav, self.filters)
         wav, before, after = self.extend(wav)
         if in_rows(wav, self.filters):
             return analyse_in_rows(wav, self.filters, before, after)
@@ -132,7 +132,7 @@ class DWT(Bank):
         if self.fuses(wav):
             num_coefficients = (wav.shape[-1] + self.num_taps - 1) // 2
             frames, crop = wav.transpose(1, 2), self.num_taps - 2
-            approx, detail = fused.FusedAnalyse.apply(frames, self.filters, crop, num_coefficients)
+            approx, detail = fused_transform.FusedAnalyse.apply(frames, self.filters, crop, num_coefficients)
             return approx.transpose(1, 2), detail.transpose(1, 2)
         wav, before, after = self.extend(wav)
         return analyse(wav, self.filters, before, after)
@@ -156,8 +156,8 @@ class IDWT(Bank):
 
     def forward(self, bands: Tensor, length: int | None = None) -> Tensor:
         even = 2 * bands.shape[-1] - self.num_taps + 2
-        if self.fuses(bands) and bands.shape[:2].numel() <= 2 * fused.MOST_CLIPS:
-            return fused.synthesise_channels(bands, self.filters, even if length is None else length)
+        if self.fuses(bands) and bands.shape[:2].numel() <= 2 * fused_transform.MOST_CLIPS:
+            return fused_transform.synthesise_channels(bands, self.filters, even if length is None else length)
         if self.mode == "zero":
             wav = synthesise(bands, self.filters, crop=self.num_taps - 2)
         else:
@@ -170,7 +170,7 @@ class IDWT(Bank):
     def halves(self, frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Frames [B, N, 2C] -> the first half of the channels of the inverse [B, T, C // 2] and the rest."""
         if frames.shape[-1] % 4 == 0 and self.fuses(frames):
-            return fused.FusedSynthesise.apply(frames, self.filters, self.num_taps - 2, length)
+            return fused_transform.FusedSynthesise.apply(frames, self.filters, self.num_taps - 2, length)
         return halves(self(frames.transpose(1, 2), length).transpose(1, 2))
 
 
