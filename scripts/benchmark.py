@@ -1,4 +1,4 @@
-"""Speed, measured: `python scripts/benchmark.py codec|data|model [--json PATH] ...`; `NAME -h` lists its options."""
+"""Speed, measured: `python scripts/benchmark.py blocks|codec|data|margin|model ...`; `NAME -h` lists its options."""
 
 import importlib
 import sys

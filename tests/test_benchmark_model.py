@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from benchmarks._cell import in_turn, work
+from benchmarks.blocks import operations
 from benchmarks.model import cells_of, run_cell
 
 CELL = {"preset": "wavelet_packet", "batch": 1, "mode": "eager", "dtype": "fp32", "device": "cpu"}
@@ -55,3 +57,14 @@ def test_measurements_take_turns():
     medians = in_turn([lambda: calls.append("a"), lambda: calls.append("b")], "cpu", count=3, seconds=100)
     assert calls == ["a", "b"] * 4
     assert len(medians) == 2
+
+
+def test_blocks_of_any_size_are_the_same_convolution_to_time():
+    """Each S is given images and kernels of one size in all, and gradients of the kernel's own shape."""
+    weight = torch.randn(4, 2, 16)
+    for size in (1, 2, 4):
+        forward, by_image, by_kernel = operations(64, weight, size, batch=3)
+        output = forward()
+        assert output.numel() == 3 * 64 * 4 and output.shape[1] == 4 * size
+        assert by_image()[0].numel() == 3 * 64 * 2
+        assert by_kernel()[1].shape[:2] == (4 * size, 2 * size)
