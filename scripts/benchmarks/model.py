@@ -23,6 +23,7 @@ from benchmarks._cell import in_turn, timed
 from upscale.models.wavelet import DWT
 
 PRESETS = ["wavelet_unet", "wavelet_unet_stereo", "wavelet_unet_small", "wavelet_packet", "original"]
+MODES = ["eager", "compiled", "graph"]
 COPY_BYTES = 256 * 2**20
 COLUMNS = (
     "preset               what     batch mode     dtype   seconds   clips/s  GMAC/s  roof GF/s  share"
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmark.py model", description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--modes", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled", "graph"])
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="(default: eager, and compiled or, on a GPU, graph)")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each, the median counts")
@@ -97,6 +98,7 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: --device cuda, and there is no CUDA device here")
+    options.modes = options.modes or ["eager", "graph" if options.device == "cuda" else "compiled"]
     if "graph" in options.modes and options.device != "cuda":
         sys.exit("error: --modes graph is for GPUs: add --device cuda")
     end = time.monotonic() + 60 * options.minutes
