@@ -62,17 +62,13 @@ def num_tiles(num_rows: int, sizes: dict[str, int]) -> int:
     return -(-num_rows // sizes["ROWS"])
 
 
-def clip_stride(frames: Tensor) -> int | None:
-    """Rows from one clip of [B, T, C] to the next where all else is contiguous, or None."""
-    rows, rest = divmod(frames.stride(0), C := frames.shape[-1])
-    whole = frames.stride()[1:] == (C, 1) and rest == 0
-    return rows if whole or frames.is_contiguous() else None
-
-
 def strided(frames: Tensor) -> tuple[Tensor, int]:
-    """Frames, copied if need be, and the rows from one clip to the next."""
-    stride = clip_stride(frames)
-    return (frames, stride) if stride is not None else (frames.contiguous(), frames.shape[1])
+    """Frames, copied unless nothing but rows between clips is left out, and the rows from one clip to the next."""
+    _, T, C = frames.shape
+    rows, rest = divmod(frames.stride(0), C)
+    if frames.is_contiguous() or (frames.stride()[1:] == (C, 1) and rest == 0):
+        return frames, rows
+    return frames.contiguous(), T
 
 
 class FusedConvNormGelu(torch.autograd.Function):
