@@ -3,10 +3,10 @@
     python scripts/cache_frames.py --pool FOLDER [FOLDER ...] --out FOLDER [--workers 2]
 
 Of every piece of `scripts/augment_music.py`, at a gain and with an order of channels that are drawn from its name:
-OUT/NAME@VARIANT.npy, float16 [N, inputs + 2 * bands], the network's inputs, not told the bitrate, then the mean log10
-power of each band of the clean piece above the level around that frame. The stage `bands` of
-`scripts/train_released.py` reads it: with that done once, a step takes a third of the time. A file that exists is kept.
-1.4 MB a piece.
+OUT/NAME@VARIANT.npy, float16 [N, inputs + 3 * bands], the network's inputs, not told the bitrate, then of each band of
+the clean piece the mean log10 power, left and right, above the level around that frame, and their correlation. The
+stage `bands` of `scripts/train_released.py` reads it: with that done once, a step takes a third of the time. A file
+that exists is kept. 1.5 MB a piece.
 """
 
 import argparse
@@ -25,11 +25,13 @@ from upscale.seeds import derive_seed
 
 @torch.no_grad()
 def frames_of(model: SpectralLevel, clean: np.ndarray, degraded: np.ndarray) -> np.ndarray:
-    """Two sounds [T, 2] to [N, inputs + 2 * bands]."""
+    """Two sounds [T, 2] to [N, inputs + 3 * bands]."""
     clean_wav, wav = (torch.tensor(sound.T[None], dtype=torch.float32) for sound in (clean, degraded))
     relative, level = model.relative(model.stft.analyse(wav))
-    target = model.band_mean(model.log_power(model.stft.analyse(clean_wav)) - level)
-    frames = torch.cat([model.inputs(wav, relative, level, None), target.flatten(1, 2)], dim=1)
+    clean_spectrum = model.stft.analyse(clean_wav)
+    target = model.band_mean(model.log_power(clean_spectrum) - level).flatten(1, 2)
+    inputs = model.inputs(wav, relative, level, None)
+    frames = torch.cat([inputs, target, model.correlation(clean_spectrum)], dim=1)
     return frames[0].T.to(torch.float16).numpy()
 
 

@@ -43,7 +43,7 @@ class FrameBatch:
 
     inputs: Tensor  # [B, inputs, N], not told the bitrate
     bitrate: Tensor  # kbit/s, 0 where the network is not told
-    target: Tensor  # the clean sound's mean log10 power per band [B, 2, K, N]
+    target: Tensor  # the clean sound's mean log10 power per band, left and right, and their correlation [B, 3, K, N]
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class FrameClips:
         frames = torch.stack(list(clips)).float().transpose(1, 2)
         told = torch.tensor([nominal(path.stem.rsplit("@", 1)[1]) for path in paths], dtype=torch.float32)
         bitrate = torch.where(torch.from_numpy(self.rng.random(size) < 0.5), told, 0)
-        inputs, target = frames[:, : -2 * self.num_bands], frames[:, -2 * self.num_bands :]
-        return FrameBatch(inputs, bitrate, target.unflatten(1, (2, self.num_bands)))
+        inputs, target = frames[:, : -3 * self.num_bands], frames[:, -3 * self.num_bands :]
+        return FrameBatch(inputs, bitrate, target.unflatten(1, (3, self.num_bands)))
 
     def clip(self, path: Path, place: float) -> Tensor:
-        """[N, inputs + 2 * bands], `place` of the way, 0 to 1, from the first that there is to the last."""
+        """[N, inputs + 3 * bands], `place` of the way, 0 to 1, from the first that there is to the last."""
         stored = np.load(path, mmap_mode="r")
         start = int(place * (len(stored) - self.num_frames + 1))
         return torch.from_numpy(np.array(stored[start : start + self.num_frames]))

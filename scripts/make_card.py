@@ -21,6 +21,8 @@ LIMITS = {
     "perceptual": "- What is added where nothing was decoded is noise that was made smooth; it has no pitch. Bright "
     "tonal sounds above the low-pass come back as hiss of the right loudness.\n"
     "- That noise repeats every 0.74 s before it is shaped by the music; a long quiet hiss might show it.\n"
+    "- How alike left and right were up there is guessed too: right for most music, too alike where the treble is "
+    "wider than what lies below it.\n"
     "- Use `fidelity` where the result is to be processed or compared further.",
 }
 ENCODED_BY = {

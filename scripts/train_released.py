@@ -6,7 +6,8 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
     python scripts/train_released.py fidelity --cache ... --filter fine.pt --out fidelity.pt --minutes 12 --rate 8e-4
     python scripts/train_released.py repeat --cache REPEATS --filter fidelity.pt --out repeat.pt --minutes 62
     python scripts/train_released.py bands --cache FRAMES --out bands.pt --minutes 55 --rate 1e-3
-    python scripts/train_released.py levels --cache ... --levels bands.pt --out levels.pt --minutes 65 --rate 1e-3
+    python scripts/train_released.py correlation --cache FRAMES --levels bands.pt --out correlation.pt --minutes 8
+    python scripts/train_released.py levels --cache ... --levels correlation.pt --out levels.pt --minutes 65 --rate 1e-3
     python scripts/train_released.py perceptual --cache ... --filter repeat.pt --levels levels.pt \
         --out perceptual.pt --minutes 20 --rate 5e-4
     python scripts/train_released.py repeat-levels --cache BINS --filter perceptual.pt --out released.pt --minutes 20
@@ -14,8 +15,9 @@ r"""Train the released models, stage by stage, on the folders that `scripts/degr
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
 trains all together, `repeat` adds what mixes a passage with its repetitions, on what `scripts/cache_repeats.py` wrote,
 and alone. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/cache_frames.py` wrote;
-`levels` the rest of that network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out;
-`repeat-levels` adds what corrects it by repetitions, and alone, on what `scripts/cache_bins.py` wrote.
+`correlation` its layer that says how alike left and right are, on the same and alone; `levels` the rest of that
+network, on spectra; `perceptual` trains it behind the filters, on the sound that comes out; `repeat-levels` adds what
+corrects it by repetitions, and alone, on what `scripts/cache_bins.py` wrote.
 `--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
@@ -44,12 +46,15 @@ from upscale.models.spectral_level import FrameBlock, SpectralLevel
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
+STAGES = ("coarse", "fine", "fidelity", "repeat", "bands", "correlation", "levels", "perceptual", "repeat-levels")
 NUM_MATCHES = 4  # of `fidelity` for each passage
 REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
 LEAST_DISTANCE = 0.1  # of a frame of `repeat-levels`, log10 power
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
 BANDS = ("frame_network.", "band_tail.", "band_bias")  # what the stage `bands` trains of `SpectralLevel`, and it alone
+CORRELATION = "correlation_tail."  # what the stage of that name trains, and it alone
+LEAST_MIDDLE = 0.05  # beside the power of a channel: what of both together is quieter need not be known
 NUM_FRAMES = 96  # of a clip of `bands`: 1.1 s, as the frame network's reach
 NOISE_POWER = 1e-10
 # How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`Guard`).
@@ -255,21 +260,46 @@ def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dic
     """The frame network alone: cheap, and most of what is to be learned. Many short clips: frames of one are alike."""
 
     def distance(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
-        value = frame_distance(predicted, batch.target, dim=2).mean()
+        value = frame_distance(predicted[:, :2], batch.target[:, :2], dim=2).mean()
         return value, value
+
+    train_frames(model, BANDS, distance, clips, out, options)
+
+
+def train_correlation(model: SpectralLevel, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
+    """How alike left and right are, by what the frame network knows: log10 power of their sum at equal levels."""
+
+    def apart(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
+        middles = [torch.log10(1 + LEAST_MIDDLE + bands[:, 2]) for bands in (predicted, batch.target)]
+        value = (middles[0] - middles[1]).square().mean()
+        return value, value
+
+    model.eval()
+    train_frames(model, (CORRELATION,), apart, clips, out, options)
+
+
+def train_frames(
+    model: SpectralLevel,
+    trained: tuple[str, ...],
+    loss: Callable[[Tensor, FrameBatch], tuple[Tensor, Tensor]],
+    clips: FrameClips,
+    out: Path,
+    options: dict[str, Any],
+) -> None:
+    """Those parameters of the level network whose names begin so, by what it says of bands."""
 
     def predict(batch: FrameBatch) -> Tensor:
         return model.relative_bands(model.tell(batch.inputs, batch.bitrate))
 
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(BANDS))
-    train(model, predict, distance, clips, out, batch_size=32, **options)
+        parameter.requires_grad_(name.startswith(trained))
+    train(model, predict, loss, clips, out, batch_size=32, **options)
 
 
 def keep_bands(model: SpectralLevel) -> None:
     """What `bands` taught stays: trained along, it is forgotten (band means at 96 kbit/s 0.29 -> 0.32)."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(BANDS))
+        parameter.requires_grad_(not name.startswith((*BANDS, CORRELATION)))
     model.frame_network.eval()
 
 
@@ -351,13 +381,11 @@ def filler(model: SpectralFill) -> Callable[[Batch], Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "name", choices=["coarse", "fine", "fidelity", "repeat", "bands", "levels", "perceptual", "repeat-levels"]
-    )
+    parser.add_argument("name", choices=STAGES)
     parser.add_argument("--cache", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--filter", type=Path, help="the checkpoint of the stage before")
-    parser.add_argument("--levels", type=Path, help="the checkpoint of the stage before, for `levels`, `perceptual`")
+    parser.add_argument("--levels", type=Path, help="the checkpoint of the level network so far")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -370,12 +398,13 @@ def main() -> None:
         "seed": arguments.seed,
         "learning_rate": arguments.rate,
     }
-    if arguments.name == "bands":
+    if arguments.name in ("bands", "correlation"):
         level = SpectralLevel()
         if arguments.levels:
             level.load_state_dict(level_weights_of(arguments.levels))
         frames = FrameClips(arguments.cache, num_bands=level.num_bands, num_frames=NUM_FRAMES, seed=arguments.seed)
-        train_bands(level, frames, arguments.out, options)
+        train_stage = train_bands if arguments.name == "bands" else train_correlation
+        train_stage(level, frames, arguments.out, options)
     elif arguments.name in ("levels", "perceptual"):
         clips = Clips(
             arguments.cache,

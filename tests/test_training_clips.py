@@ -41,13 +41,16 @@ def sounds(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def test_cached_frames_give_the_networks_answer(scripts: dict[str, ModuleType], model: SpectralLevel) -> None:
     clean, degraded = sounds(np.random.default_rng(0))
     frames = torch.tensor(scripts["cache_frames"].frames_of(model, clean, degraded).astype(np.float32)).T[None]
-    inputs, target = frames[:, :-128], frames[:, -128:].unflatten(1, (2, 64))
+    inputs, target = frames[:, :-192], frames[:, -192:].unflatten(1, (3, 64))
     wav, clean_wav = torch.tensor(degraded.T[None]), torch.tensor(clean.T[None])
     level = model.relative(model.stft.analyse(wav))[1]
     with torch.no_grad():
-        assert (level + model.relative_bands(inputs) - model.bands(wav)).abs().max() < 0.02  # stored in half precision
+        answer = model.relative_bands(inputs)[:, :2]
+        assert (level + answer - model.bands(wav)).abs().max() < 0.02  # stored in half precision
     wanted = model.band_mean(model.log_power(model.stft.analyse(clean_wav)))
-    assert (level + target - wanted).abs().max() < 0.01
+    assert (level + target[:, :2] - wanted).abs().max() < 0.01
+    correlation = model.correlation(model.stft.analyse(clean_wav))
+    assert torch.equal(target[:, 2], correlation.half().float())
 
 
 def test_a_clip_of_frames_is_told_the_bitrate_or_not(
@@ -228,3 +231,30 @@ def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, Mod
     torch.save({"ema": without.state_dict() | {"more": torch.zeros(1)}}, tmp_path / "wrong.pt")
     with pytest.raises(AssertionError):
         script.load_before(again, tmp_path / "wrong.pt")
+
+
+@pytest.mark.parametrize("stage", ["bands", "correlation"])
+def test_each_stage_of_frames_trains_its_own_part(scripts: dict[str, ModuleType], tmp_path: Path, stage: str) -> None:
+    """Left and right are nearly the same sound, and the treble is louder than what an encoder left of it."""
+    script = scripts["train_released"]
+    torch.manual_seed(0)
+    level = SpectralLevel(width=8, num_blocks=1, frame_width=16)
+    before = {name: value.clone() for name, value in level.state_dict().items()}
+    middle, side = np.random.default_rng(0).standard_normal((2, 88_200, 1)).astype(np.float32)
+    clean = 0.1 * np.concatenate([middle + 0.2 * side, middle - 0.2 * side], axis=1)
+    degraded = 0.5 * (clean + np.roll(clean, 1, axis=0))
+    np.save(tmp_path / "mix_1@64.npy", scripts["cache_frames"].frames_of(level.eval(), clean, degraded))
+    clips = scripts["clips"].FrameClips([tmp_path], num_bands=64, num_frames=50, seed=0)
+    options = {"minutes": 0.05, "learning_rate": 2e-2, "seed": 0}
+    getattr(script, f"train_{stage}")(level, clips, tmp_path / "out.pt", options)
+    after = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    own = {"bands": script.BANDS, "correlation": script.CORRELATION}[stage]
+    assert changed and all(name.startswith(own) for name in changed)
+    batch, errors = clips.batch(8), []
+    for weights in (before, after):
+        level.load_state_dict(weights)
+        with torch.no_grad():
+            wrong = (level.eval().relative_bands(batch.inputs) - batch.target).square().mean(dim=(0, 2, 3))
+        errors.append(wrong[:2].mean() if stage == "bands" else wrong[2])
+    assert errors[1] < 0.8 * errors[0]

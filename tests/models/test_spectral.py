@@ -16,6 +16,7 @@ TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "averag
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}
 TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16}
 TINY_FILL = {**TINY_CASCADE, **TINY_LEVEL, "num_rounds": 2, "period": 8192}
+UNRELATED = torch.zeros(1)  # left and right
 
 
 def tiny(name: str) -> torch.nn.Module:
@@ -197,7 +198,7 @@ def test_levels_that_are_true_bring_the_sound_nearer_round_by_round() -> None:
     amplitude = torch.sqrt(10 ** model.level.log_power(model.stft.analyse(clean)) / model.level.power_scale)
     distances, errors = [lsd(clean, degraded)], [-si_sdr(clean, degraded)]
     for model.num_rounds in (1, 8):
-        restored = model.with_levels(model.stft.analyse(degraded), amplitude, num_samples=clean.shape[-1])
+        restored = model.with_levels(model.stft.analyse(degraded), amplitude, UNRELATED, num_samples=clean.shape[-1])
         distances.append(lsd(clean, restored))
         errors.append(-si_sdr(clean, restored))
     assert distances == sorted(distances, reverse=True)
@@ -213,7 +214,7 @@ def test_loud_bins_stay_as_the_filters_made_them() -> None:
     wav = tone + hiss
     spectrum = model.stft.analyse(wav)
     amplitude = 0.1 * torch.sqrt(10 ** model.level.log_power(spectrum) / model.level.power_scale)
-    restored = model.with_levels(spectrum, amplitude, num_samples=length)
+    restored = model.with_levels(spectrum, amplitude, UNRELATED, num_samples=length)
     assert si_sdr(wav, restored) > 20
     before, after = (model.level.log_power(model.stft.analyse(sound))[:, :, 200:400, 8:-8] for sound in (wav, restored))
     assert (after - before).mean() == pytest.approx(-2, abs=0.2)
@@ -221,6 +222,46 @@ def test_loud_bins_stay_as_the_filters_made_them() -> None:
     flat, silent = torch.ones(1, 2, 1024, 50), torch.zeros(1, 2, 1024, 50)
     assert torch.allclose(model.kept(flat, silent), torch.tensor(1 / (1 + LOUD)))
     assert model.kept(silent, silent).abs().max() == 0
+
+
+def correlated(correlation: float, num_samples: int) -> torch.Tensor:
+    """White noise, left and right: [1, 2, num_samples]."""
+    mid, side = noise(2, num_samples, cutoff=22_050)
+    left, right = (1 + correlation) ** 0.5 * mid, (1 - correlation) ** 0.5 * side
+    return torch.stack([left + right, left - right])[None]
+
+
+@pytest.mark.parametrize("correlation", [-1, -0.6, 0, 0.8, 1])
+def test_the_correlation_of_left_and_right_is_measured_and_given_to_what_is_filled_in(correlation: float) -> None:
+    model, length = SpectralFill(**{**TINY_FILL, "num_rounds": 6}), 81_920
+    wide = correlated(correlation, length)
+    level = model.level
+    assert level.correlation(level.stft.analyse(wide)).mean() == pytest.approx(correlation, abs=0.02)
+
+    above = slice(600, 1000)  # bins, where an encoder left nothing
+    spectrum = level.stft.analyse(correlated(0.5, length))
+    for part in spectrum:
+        part[:, :, above.start - 100 :] = 0
+    amplitude = torch.ones(1, 2, 1024, spectrum[0].shape[-1])
+    filled = model.with_levels(spectrum, amplitude, torch.full((1, 1, 1024, 1), correlation), num_samples=length)
+    real, imaginary = (part[:, :, above, 8:-8] for part in level.stft.analyse(filled))
+    power = (real**2 + imaginary**2).mean(dim=(2, 3))[0]
+    cross = (real[:, 0] * real[:, 1] + imaginary[:, 0] * imaginary[:, 1]).mean()
+    assert cross / power.prod().sqrt() == pytest.approx(correlation, abs=0.03)
+    assert power.sqrt().tolist() == pytest.approx([1, 1], abs=0.05)
+
+
+def test_a_frame_networks_answer_decides_the_correlation() -> None:
+    level = tiny("fill").level
+    wav = noise(1, 2, 30_000)
+    spectrum = level.stft.analyse(wav)
+    with torch.no_grad():
+        log_power, correlation = level.answer(wav, spectrum, spectrum)
+        level.correlation_tail.bias.add_(9)
+        again, more = level.answer(wav, spectrum, spectrum)
+    assert correlation.shape == (1, 1, *log_power.shape[2:])
+    assert correlation.std() > 1e-3 and (more > 0.99).all()
+    assert torch.equal(again, log_power)
 
 
 def test_gradients_are_finite_where_the_input_is_silent_or_mono() -> None:

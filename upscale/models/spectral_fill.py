@@ -3,7 +3,8 @@
 It restores like `SpectralCascade`, then gives every bin of every frame the level that `SpectralLevel` says the clean
 sound had: what the encoder rounded is turned up or down, and what it threw away, the region above its low-pass and the
 holes below it, is filled. Where the piece plays a passage again, `LevelRepeat` corrects the answer by what is heard
-there. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture.
+there. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture, as alike in left and
+right as the network says the clean sound was.
 
 Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. A few rounds of Griffin and Lim
 (1984), with the momentum of Perraudin et al. (2013), find a sound that nearly has them, and bring the phases along.
@@ -34,6 +35,7 @@ TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's pha
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
 MOMENTUM = 0.99  # how far a round goes on in the direction of the one before
 LOUD = 3.0  # times the mean power of the bins around a frame: half of such a bin stays as the filters made it
+MOST_ALIKE = 0.999  # correlation; at one its angle has no slope
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
 
 
@@ -161,11 +163,12 @@ class SpectralFill(nn.Module):
         `matches` [B, K, 2, T] of the latter, where there are any; `kept`: the samples that count, if not all.
         """
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
-        log_power = self.level(wav, degraded, filtered, bitrate)
+        log_power, correlation = self.level.answer(wav, degraded, filtered, bitrate)
         if self.repeat is not None and matches is not None:
             frames = self.frames_around(kept or slice(None), wav.shape[-1])
             log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches), frames=frames)
-        return self.with_levels(filtered, self.amplitude(log_power, degraded), num_samples=wav.shape[-1])
+        amplitude = self.amplitude(log_power, degraded)
+        return self.with_levels(filtered, amplitude, correlation, num_samples=wav.shape[-1])
 
     def frames_around(self, kept: slice, num_samples: int) -> slice:
         """Those whose levels have a part in these samples after all rounds."""
@@ -217,9 +220,13 @@ class SpectralFill(nn.Module):
         ratio = mean[:, 1:] / (NARROW * mean[:, :1] + 1e-12)
         return torch.sqrt(ratio.clamp(min=1e-12, max=1.0))[:, :, None]
 
-    def with_levels(self, spectrum: Spectrum, amplitude: Tensor, num_samples: int) -> Tensor:
-        """A sound [B, 2, num_samples] that nearly has this amplitude [B, 2, F - 1, N], near to `spectrum` in phase."""
-        texture_real, texture_imaginary = self.texture_spectrum(self.stereo_width(spectrum), num_samples)
+    def with_levels(self, spectrum: Spectrum, amplitude: Tensor, correlation: Tensor, num_samples: int) -> Tensor:
+        """A sound [B, 2, num_samples] that nearly has this amplitude [B, 2, F - 1, N], near to `spectrum` in phase.
+
+        Where neither is `spectrum`'s, left and right have this `correlation` [B, 1, F - 1, N].
+        """
+        angle = self.stereo_width(spectrum) * torch.acos(correlation.clamp(-MOST_ALIKE, MOST_ALIKE))
+        texture_real, texture_imaginary = self.texture_spectrum(angle, num_samples)
         real, imaginary = (part[:, :, :-1] for part in spectrum)
         kept = self.kept(real, imaginary)
         given = real * kept, imaginary * kept
@@ -253,17 +260,16 @@ class SpectralFill(nn.Module):
         around = local_mean(power.mean(dim=(1, 2))[:, None], self.level.average_frames)[:, :, None]
         return power / (power + LOUD * around + 1e-20)
 
-    def texture_spectrum(self, width: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
+    def texture_spectrum(self, angle: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
         """The texture's spectrum, left and right [B, 2, F - 1, N].
 
-        The same texture goes to both channels, turned by up to 90 degrees against each other as the music gets wider:
-        flat in both, decorrelated where the music is wide, identical where it is mono.
+        The same texture goes to both channels, turned against each other by an angle [B, 1, F - 1, N]: flat in both
+        and in their sum, identical at zero, decorrelated at a right angle.
         """
         # Positive integers and narrow: what an exported graph computes alike for any length.
         period = len(self.texture)
         repeats = (num_samples + period - 1) // period
         wav = self.texture.repeat(repeats).narrow(0, 0, num_samples).expand(1, 1, -1)
         real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
-        angle = 0.25 * math.pi * width
-        cosine, sine = torch.cos(angle), torch.sin(angle) * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).to(real)
+        cosine, sine = torch.cos(angle / 2), torch.sin(angle / 2) * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).to(real)
         return real * cosine - imaginary * sine, real * sine + imaginary * cosine

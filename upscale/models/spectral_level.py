@@ -5,7 +5,8 @@ log-spectral distance is published (Hann 2048, hop 512, scaled to a full-scale s
 error in that distance is what it minimises. Two parts answer:
 
 - the frame network sees each frame in coarse bands, its low bins one by one, and what goes on within it, with a second
-  of context, and says how loud each band was: it knows an instrument by what is left of it;
+  of context, and says how loud each band was: it knows an instrument by what is left of it; and how alike left and
+  right were in it, which decides what is heard of both together;
 - the trunk sees single bins and says, per bin and frame, whether to believe what the decoder gave or that level.
 
 The floor is of the publication, not of hearing: what lies under it is let be.
@@ -106,35 +107,49 @@ class SpectralLevel(nn.Module):
         self.frame_network = DeepFrameNetwork(num_inputs, frame_width)
         self.offset_tail = nn.Linear(frame_width, num_blocks * width)
         self.band_tail = nn.Linear(frame_width, 4 * num_bands)
+        self.correlation_tail = nn.Linear(frame_width, num_bands)
         self.head = nn.Conv2d(4 * fold, width, kernel_size=1)
         self.position = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
         self.blocks = nn.ModuleList([TrunkBlock(width, 1 + block % 2, 1) for block in range(num_blocks)])
         self.tail = nn.Conv2d(width, 4 * fold, kernel_size=1)
-        for tail in (self.offset_tail, self.band_tail, self.tail):
+        for tail in (self.offset_tail, self.band_tail, self.correlation_tail, self.tail):
             nn.init.zeros_(tail.weight)
             nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
         falling, rising = torch.linspace(-1, -3, num_bands), torch.linspace(-2, 1, num_bands)
         self.band_bias = nn.Parameter(torch.cat([falling, falling, rising, rising]))
 
     def forward(self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None = None) -> Tensor:
+        return self.answer(wav, degraded, filtered, bitrate)[0]
+
+    def answer(
+        self, wav: Tensor, degraded: Spectrum, filtered: Spectrum, bitrate: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log10 power [B, 2, F - 1, N], and the correlation of left and right [B, 1, F - 1, N], -1 to 1."""
         relative, level = self.relative(degraded)
-        offsets, bands = self.frames(wav, relative, level, bitrate)
-        bands = F.interpolate(bands, size=(self.num_bins, bands.shape[-1]), mode="bilinear", align_corners=False)
+        offsets, bands, correlation = self.frames(wav, relative, level, bitrate)
+        bands, correlation = map(self.per_bin, (bands, correlation[:, None]))
         hidden = self.head(fold_bins(relative * 0.5 + 1, self.fold))
         hidden = hidden + self.position.to(hidden)  # under autocast, the sum would be float32 and all that follows slow
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])
-        return blend(self.log_power(filtered), bands + unfold_bins(self.tail(hidden), self.fold), level)
+        log_power = blend(self.log_power(filtered), bands + unfold_bins(self.tail(hidden), self.fold), level)
+        return log_power, correlation
+
+    def per_bin(self, bands: Tensor) -> Tensor:
+        """[B, C, K, N] -> [B, C, F - 1, N]."""
+        return F.interpolate(bands, size=(self.num_bins, bands.shape[-1]), mode="bilinear", align_corners=False)
 
     def bands(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """What the frame network alone says: the mean of each band's log10 power, [B, 2, K, N]."""
         relative, level = self.relative(self.stft.analyse(wav))
-        return level + self.relative_bands(self.inputs(wav, relative, level, bitrate))
+        return level + self.relative_bands(self.inputs(wav, relative, level, bitrate))[:, :2]
 
     def relative_bands(self, inputs: Tensor) -> Tensor:
-        """The same from [B, inputs, N], above the level around a frame."""
+        """The same from [B, inputs, N], above the level around a frame, then the correlation of both: [B, 3, K, N]."""
+        hidden = self.frame_network(inputs)
         given = 2 * (inputs[:, self.left_right] - 1)
-        return blend(given.unflatten(1, (2, self.num_bands)), self.band_answer(self.frame_network(inputs)), level=0)
+        bands = blend(given.unflatten(1, (2, self.num_bands)), self.band_answer(hidden), level=0)
+        return torch.cat([bands, self.correlation_answer(hidden)[:, None]], dim=1)
 
     def tell(self, inputs: Tensor, bitrate: Tensor) -> Tensor:
         """[B, inputs, N] with another bitrate: kbit/s [B], 0 for not known."""
@@ -152,10 +167,13 @@ class SpectralLevel(nn.Module):
         level = local_mean((10**log_power).mean(dim=(1, 2))[:, None], self.average_frames)
         return torch.log10(level)[:, :, None]
 
-    def frames(self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The frame network's offsets for the trunk [B, blocks * width, N] and its answer per band [B, 4, K, N]."""
+    def frames(
+        self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the frame network says: offsets for the trunk [B, blocks * width, N] and, per band, its answer
+        [B, 4, K, N] and the correlation of left and right [B, K, N]."""
         hidden = self.frame_network(self.inputs(wav, relative, level, bitrate))
-        return self.offset_tail(hidden).transpose(1, 2), self.band_answer(hidden)
+        return self.offset_tail(hidden).transpose(1, 2), self.band_answer(hidden), self.correlation_answer(hidden)
 
     def inputs(self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None) -> Tensor:
         """All that the frame network sees: [B, inputs, N]."""
@@ -165,6 +183,19 @@ class SpectralLevel(nn.Module):
         """[B, N, frame_width] of the frame network to its answer per band [B, 4, K, N]."""
         bands = self.band_tail(hidden).transpose(1, 2) + self.band_bias[:, None]
         return bands.unflatten(1, (4, self.num_bands))
+
+    def correlation_answer(self, hidden: Tensor) -> Tensor:
+        """[B, N, frame_width] of the frame network to the correlation of left and right per band [B, K, N]."""
+        return torch.tanh(self.correlation_tail(hidden)).transpose(1, 2)
+
+    def correlation(self, spectrum: Spectrum) -> Tensor:
+        """That of left and right [B, 2, F, N] in each band and three frames: [B, K, N], -1 to 1, 0 in silence."""
+        real, imaginary = (part[:, :, :-1] for part in spectrum)
+        power = real**2 + imaginary**2
+        cross = real[:, :1] * real[:, 1:] + imaginary[:, :1] * imaginary[:, 1:]
+        bands = self.band_mean(torch.cat([power, cross], dim=1)).flatten(1, 2)
+        left, right, both = local_mean(bands, 1).unflatten(1, (3, self.num_bands)).unbind(1)
+        return both / (torch.sqrt(left * right) + 1e-12)
 
     def band_mean(self, values: Tensor) -> Tensor:
         """[B, C, F - 1, N] -> [B, C, K, N]."""
