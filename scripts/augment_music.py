@@ -4,9 +4,9 @@
 
 Each is eight seconds of `--music` (FLAC, 44.1 kHz): of one song as it is, or of one to three on top of each other, at
 other speeds, equalised, narrower or wider, in a room; some driven into a limiter, some mono; encoded by LAME at one
-bitrate. All is drawn from the piece's number and the songs at hand. OUT/mix_NUMBER@clean.npy and @BITRATE.npy are as
-`scripts/degrade_music.py` writes them. A piece that exists is kept. A network that hears whole songs again and again
-learns those songs by heart.
+bitrate. All is drawn from the piece's number and the songs at hand. OUT/mix_NUMBER_HZ@clean.npy and @BITRATE.npy are
+as `scripts/degrade_music.py` writes them; up to HZ the clean one can be believed (`scripts/decode_vorbis.py`). A piece
+that exists is kept. A network that hears whole songs again and again learns those songs by heart.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from decode_vorbis import known_hz
 from degrade_music import roundtrip, store
 from kinds import by_kind, draw
 from numpy.random import Generator
@@ -45,8 +46,8 @@ def excerpt(song: Path, length: int, rng: Generator) -> np.ndarray:
     return np.resize(wav, (length, 2))
 
 
-def shaped(song: Path, length: int, rng: Generator) -> np.ndarray:
-    """What a studio does to a track, drawn at random: [length, 2], root mean square 1."""
+def shaped(song: Path, length: int, rng: Generator) -> tuple[np.ndarray, float]:
+    """What a studio does to a track, drawn at random: [length, 2], root mean square 1; and what Hz it is known to."""
     percent = int(rng.integers(92, 130)) if rng.random() < OTHER_SPEED else 100
     wav = excerpt(song, length * percent // 100 + 1, rng)
     if percent != 100:
@@ -60,7 +61,8 @@ def shaped(song: Path, length: int, rng: Generator) -> np.ndarray:
     wav = np.stack([(mid + side) * (1 + pan), (mid - side) * (1 - pan)], axis=1)
     if rng.random() < IN_A_ROOM:
         wav = wav + rng.uniform(0.05, 0.4) * room(wav, rng)
-    return (wav[::-1, ::-1] if rng.random() < 0.05 else wav) / (np.sqrt(np.mean(wav**2)) + 1e-9)
+    wav = wav[::-1, ::-1] if rng.random() < 0.05 else wav
+    return wav / (np.sqrt(np.mean(wav**2)) + 1e-9), known_hz(song) * percent / 100
 
 
 def equalised(wav: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
@@ -83,29 +85,32 @@ def room(wav: np.ndarray, rng: Generator) -> np.ndarray:
     return fftconvolve(wav, tail / np.sqrt((tail**2).sum(axis=0)), axes=0)[: len(wav)]
 
 
-def mixed(kinds: dict[str, list[Path]], length: int, as_it_is: float, rng: Generator) -> np.ndarray:
-    """One piece: float32 [length, 2], within full scale."""
+def mixed(kinds: dict[str, list[Path]], length: int, as_it_is: float, rng: Generator) -> tuple[np.ndarray, float]:
+    """One piece: float32 [length, 2], within full scale; and what Hz it is known to."""
     if rng.random() < as_it_is:
-        return excerpt(draw(kinds, rng), length, rng)
-    wav = np.zeros((length, 2), np.float32)
+        song = draw(kinds, rng)
+        return excerpt(song, length, rng), known_hz(song)
+    wav, known = np.zeros((length, 2), np.float32), SAMPLE_RATE / 2
     for _ in range(1 + rng.choice(len(NUM_SONGS), p=NUM_SONGS)):
-        wav += shaped(draw(kinds, rng), length, rng) * 10 ** (-rng.uniform(0, 9) / 20)
+        track, hz = shaped(draw(kinds, rng), length, rng)
+        wav += track * 10 ** (-rng.uniform(0, 9) / 20)
+        known = min(known, hz)
     wav /= np.abs(wav).max() + 1e-9
     if rng.random() < LIMITED:  # loudness war
         drive = rng.uniform(1.5, 4)
         wav = np.tanh(drive * wav) / np.tanh(drive)
     if rng.random() < MONO:
         wav = np.repeat(wav.mean(axis=1, keepdims=True), 2, axis=1)
-    return wav * 10 ** (-rng.uniform(0.1, 8) / 20)
+    return wav * 10 ** (-rng.uniform(0.1, 8) / 20), known
 
 
 def write_piece(number: int, kinds: dict[str, list[Path]], as_it_is: float, out: Path) -> None:
-    clean = out / f"mix_{number:06d}@clean.npy"
-    if clean.exists():
+    if any(out.glob(f"mix_{number:06d}_*@clean.npy")):
         return
     rng = np.random.default_rng(derive_seed("augment", number))
     warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
-    wav = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng).astype(np.float32)
+    mix, known = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng)
+    wav, name = mix.astype(np.float32), f"mix_{number:06d}_{known:.0f}"
     shares = np.array(list(BITRATES.values()))
     variant = list(BITRATES)[rng.choice(len(shares), p=shares / shares.sum())]
     try:
@@ -113,8 +118,8 @@ def write_piece(number: int, kinds: dict[str, list[Path]], as_it_is: float, out:
     except ValueError as error:
         print(f"left out {number} at {variant}: {error}", flush=True)
         return
-    store(out / f"mix_{number:06d}@{variant}.npy", degraded[warm_up:], 16384)
-    store(clean, wav[warm_up:], 32768)
+    store(out / f"{name}@{variant}.npy", degraded[warm_up:], 16384)
+    store(out / f"{name}@clean.npy", wav[warm_up:], 32768)
 
 
 def main() -> None:

@@ -4,18 +4,21 @@
 
 Of every piece of `scripts/augment_music.py`, at a gain and with an order of channels that are drawn from its name:
 OUT/NAME@VARIANT.npy, float16 [N, inputs + 3 * bands], the network's inputs, not told the bitrate, then of each band of
-the clean piece the mean log10 power, left and right, above the level around that frame, and their correlation. The
-stage `bands` of `scripts/train_released.py` reads it: with that done once, a step takes a third of the time. A file
+the clean piece the mean log10 power, left and right, above the level around that frame, and their correlation; not a
+number in bands of which the clean piece knows nothing (`scripts/decode_vorbis.py`). The stages `bands` and
+`correlation` of `scripts/train_released.py` read it: with that done once, a step takes a third of the time. A file
 that exists is kept. 1.5 MB a piece.
 """
 
 import argparse
+import re
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
 import torch
+from augment_music import SAMPLE_RATE
 from clips import AUDIBLE, random_gain
 from degrade_music import write_array
 
@@ -24,15 +27,24 @@ from upscale.seeds import derive_seed
 
 
 @torch.no_grad()
-def frames_of(model: SpectralLevel, clean: np.ndarray, degraded: np.ndarray) -> np.ndarray:
-    """Two sounds [T, 2] to [N, inputs + 3 * bands]."""
+def frames_of(model: SpectralLevel, clean: np.ndarray, degraded: np.ndarray, known_hz: float) -> np.ndarray:
+    """Two sounds [T, 2], the clean one known up to there, to [N, inputs + 3 * bands]."""
     clean_wav, wav = (torch.tensor(sound.T[None], dtype=torch.float32) for sound in (clean, degraded))
     relative, level = model.relative(model.stft.analyse(wav))
     clean_spectrum = model.stft.analyse(clean_wav)
-    target = model.band_mean(model.log_power(clean_spectrum) - level).flatten(1, 2)
-    inputs = model.inputs(wav, relative, level, None)
-    frames = torch.cat([inputs, target, model.correlation(clean_spectrum)], dim=1)
+    bands = model.band_mean(model.log_power(clean_spectrum) - level)
+    target = torch.cat([bands, model.correlation(clean_spectrum)[:, None]], dim=1)
+    target[:, :, int(known_hz / (SAMPLE_RATE / 2) * model.num_bands) :] = float("nan")
+    frames = torch.cat([model.inputs(wav, relative, level, None), target.flatten(1, 2)], dim=1)
     return frames[0].T.to(torch.float16).numpy()
+
+
+def known_hz(piece: Path) -> float:
+    """Up to where its clean side is known, by its name."""
+    name = re.fullmatch(r"mix_\d+_(\d+)@.+", piece.stem)
+    if name is None:
+        raise SystemExit(f"error: {piece}: not a piece of scripts/augment_music.py, mix_NUMBER_HZ@VARIANT.npy")
+    return float(name[1])
 
 
 def write_frames(piece: Path, out: Path, model: SpectralLevel) -> None:
@@ -48,7 +60,7 @@ def write_frames(piece: Path, out: Path, model: SpectralLevel) -> None:
     gain = random_gain(rng, quietest_db=36, loudness=3)
     order = rng.permutation(2)
     degraded = np.load(piece).astype(np.float32) / 16384
-    write_array(path, frames_of(model, gain * clean[:, order], gain * degraded[:, order]))
+    write_array(path, frames_of(model, gain * clean[:, order], gain * degraded[:, order], known_hz(piece)))
 
 
 def main() -> None:
@@ -59,6 +71,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     pieces = sorted(path for pool in arguments.pool for path in pool.glob("*.npy") if not path.stem.endswith("@clean"))
+    for piece in pieces:
+        known_hz(piece)  # nothing is written where one is not understood
     write = partial(write_frames, out=arguments.out, model=SpectralLevel().eval())
     with Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(write, pieces, chunksize=16):

@@ -16,6 +16,15 @@ MODULES="pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferin
     freedroid-data flobopuyo pachi-data madbomber-data rockdodger open-invaders-data gemdropx vodovod penguin-command
     njam-data bb tuxtype-data tuxmath-data solarwolf dodgindiamond2 bugsquish vor vectoroids tomatoes-data pathogen
     monsterz-data gweled gltron fb-music-high cuyo-data criticalmass-data black-box ballz-data sdlbasic"
+VORBIS="adonthell-data amoebax-data ardentryst berusky2-data bumprace-data caveexpress-data cavepacker-data
+    colobot-common-sounds cube2-data davegnukem-data drascula-music enigma-data extremetuxracer-data flare-game freecol
+    freedroidrpg-data freeorion-data fretsonfire-songs-muldjord fretsonfire-songs-sectoid frozen-bubble-data
+    gigalomania-data glob2-data gunroar-data hedgewars-data hex-a-hop-data hyperrogue-music krank lincity-ng-data
+    lordsawar-data marsshooter-data mazeofgalious-data megaglest-data mu-cade-data naev-data neverball-common
+    noiz2sa-data openclonk-data parsec47-data pathological performous plee-the-bear-data pushover-data redeclipse-data
+    rrootage-data scorched3d-data singularity-music starfighter-data supertux-data supertuxkart-data titanion-data
+    torcs-data torus-trooper-data trackballs-data tumiki-fighters-data unknown-horizons warmux-data wesnoth-1.16-music
+    widelands-data wordwarvi-sound xmoto-data"
 mkdir -p "$WORK"
 CACHE="" ALL_MUSIC="" COUNT=11000 SONGS_REPEATED=560
 [ -z "${QUICK:-}" ] || COUNT=50 SONGS_REPEATED=10
@@ -29,6 +38,13 @@ if [ -z "${QUICK:-}" ]; then
         ls "$WORK/packages/${package}"_*.deb >/dev/null 2>&1 || (cd "$WORK/packages" && apt-get download "$package")
         dpkg -x "$WORK/packages/${package}"_*.deb "$WORK/unpacked"
     done
+    for package in $VORBIS; do
+        [ ! -d "$WORK/unpacked_vorbis/$package" ] || continue
+        (cd "$WORK" && rm -rf unpacked_vorbis/part && mkdir -p unpacked_vorbis/part && apt-get download "$package" &&
+            dpkg --fsys-tarfile "${package}"_*.deb | tar -x -C unpacked_vorbis/part --wildcards "*.ogg" &&
+            mv unpacked_vorbis/part "unpacked_vorbis/$package" && rm "${package}"_*.deb)
+    done
+    "$PYTHON" scripts/decode_vorbis.py --unpacked "$WORK/unpacked_vorbis" --out "$WORK/vorbis" --workers 2
     "$PYTHON" scripts/accompany.py --out "$WORK/unpacked/accompaniments"
     SF2="$WORK/unpacked/usr/share/sounds/sf2" GENERAL_USER="$WORK/unpacked/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2"
     "$PYTHON" scripts/vary_soundfont.py "$SF2/FluidR3_GM.sf2" "$SF2/A320U.sf2" "$SF2/TimGM6mb.sf2" "$GENERAL_USER" \
@@ -57,8 +73,11 @@ fi
 if [ -z "${QUICK:-}" ]; then
     "$PYTHON" scripts/augment_music.py --music "$WORK/varied" --out "$WORK/cache/pool" --workers 2 --first 60000 \
         --count 8000 --as-it-is 0.8
+    # A pool of its own: it is known in part, which only the stages of frames allow for.
+    "$PYTHON" scripts/augment_music.py --music "$WORK/vorbis" --out "$WORK/cache/vorbis_pool" --workers 2 \
+        --first 80000 --count 8000 --as-it-is 0.45
 fi
-"$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" --out "$WORK/cache/frames" --workers 2
+"$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" "$WORK/cache/vorbis_pool" --out "$WORK/cache/frames" --workers 2
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__[0-9]*@clean.npy//" | sort -u | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 

@@ -47,6 +47,8 @@ from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
 STAGES = ("coarse", "fine", "fidelity", "repeat", "bands", "correlation", "levels", "perceptual", "repeat-levels")
+NEEDED = {"correlation": ("levels",), "levels": ("levels",), "perceptual": ("filter", "levels")}  # what came before
+NEEDED |= dict.fromkeys(("fine", "fidelity", "repeat", "repeat-levels"), ("filter",))
 NUM_MATCHES = 4  # of `fidelity` for each passage
 REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
 LEAST_DISTANCE = 0.1  # of a frame of `repeat-levels`, log10 power
@@ -256,11 +258,18 @@ def save(contents: dict[str, Any], path: Path) -> None:
     os.replace(temporary, path)
 
 
+def known_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Their difference, and none where the target is not a number."""
+    return torch.where(target.isfinite(), predicted - target, 0)
+
+
 def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
     """The frame network alone: cheap, and most of what is to be learned. Many short clips: frames of one are alike."""
 
     def distance(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
-        value = frame_distance(predicted[:, :2], batch.target[:, :2], dim=2).mean()
+        known = batch.target[:, :2].isfinite()
+        error = known_error(predicted[:, :2], batch.target[:, :2]).square().sum(dim=2) / known.sum(dim=2)
+        value = error.add(1e-8).sqrt().mean()
         return value, value
 
     train_frames(model, BANDS, distance, clips, out, options)
@@ -271,7 +280,7 @@ def train_correlation(model: SpectralLevel, clips: FrameClips, out: Path, option
 
     def apart(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
         middles = [torch.log10(1 + LEAST_MIDDLE + bands[:, 2]) for bands in (predicted, batch.target)]
-        value = (middles[0] - middles[1]).square().mean()
+        value = known_error(*middles).square().sum() / middles[1].isfinite().sum()
         return value, value
 
     model.eval()
@@ -391,6 +400,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    for option in NEEDED.get(arguments.name, ()):
+        if getattr(arguments, option) is None:
+            parser.error(f"{arguments.name} goes on from the stage before: name its checkpoint with --{option}")
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     options: dict[str, Any] = {

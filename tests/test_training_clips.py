@@ -40,7 +40,7 @@ def sounds(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def test_cached_frames_give_the_networks_answer(scripts: dict[str, ModuleType], model: SpectralLevel) -> None:
     clean, degraded = sounds(np.random.default_rng(0))
-    frames = torch.tensor(scripts["cache_frames"].frames_of(model, clean, degraded).astype(np.float32)).T[None]
+    frames = torch.tensor(scripts["cache_frames"].frames_of(model, clean, degraded, 22_050).astype(np.float32)).T[None]
     inputs, target = frames[:, :-192], frames[:, -192:].unflatten(1, (3, 64))
     wav, clean_wav = torch.tensor(degraded.T[None]), torch.tensor(clean.T[None])
     level = model.relative(model.stft.analyse(wav))[1]
@@ -52,6 +52,9 @@ def test_cached_frames_give_the_networks_answer(scripts: dict[str, ModuleType], 
     correlation = model.correlation(model.stft.analyse(clean_wav))
     assert torch.equal(target[:, 2], correlation.half().float())
 
+    half = scripts["cache_frames"].frames_of(model, clean, degraded, 11_100).T[-192:].reshape(3, 64, -1)
+    assert np.isfinite(half[:, :32]).all() and np.isnan(half[:, 32:]).all()
+
 
 def test_a_clip_of_frames_is_told_the_bitrate_or_not(
     scripts: dict[str, ModuleType], model: SpectralLevel, tmp_path: Path
@@ -61,18 +64,21 @@ def test_a_clip_of_frames_is_told_the_bitrate_or_not(
     out.mkdir()
     clean, degraded = sounds(np.random.default_rng(1))
     for name, sound, scale in (("clean", clean, 32768), ("v5", degraded, 16384), ("silence", 0 * clean, 1)):
-        np.save(pool / f"mix_1@{name}.npy", np.round(sound * scale).astype(np.int16))
-    np.save(pool / "mix_2@clean.npy", np.zeros((88_200, 2), np.int16))
-    (pool / "mix_1@silence.npy").rename(pool / "mix_2@64.npy")
-    for piece in (pool / "mix_1@v5.npy", pool / "mix_2@64.npy"):
+        np.save(pool / f"mix_1_16000@{name}.npy", np.round(sound * scale).astype(np.int16))
+    np.save(pool / "mix_2_16000@clean.npy", np.zeros((88_200, 2), np.int16))
+    (pool / "mix_1_16000@silence.npy").rename(pool / "mix_2_16000@64.npy")
+    for piece in (pool / "mix_1_16000@v5.npy", pool / "mix_2_16000@64.npy"):
         scripts["cache_frames"].write_frames(piece, out, model)
-    assert [path.name for path in out.iterdir()] == ["mix_1@v5.npy"], "silence teaches nothing"
+    assert [path.name for path in out.iterdir()] == ["mix_1_16000@v5.npy"], "silence teaches nothing"
+    with pytest.raises(SystemExit, match="HZ"):
+        scripts["cache_frames"].known_hz(pool / "mix_000001@64.npy")
 
     def batch() -> object:
         return scripts["clips"].FrameClips([out], num_bands=64, num_frames=50, seed=3).batch(24)
 
     once, again = batch(), batch()
-    assert torch.equal(once.inputs, again.inputs) and torch.equal(once.target, again.target)
+    assert torch.equal(once.inputs, again.inputs) and torch.equal(once.target.isnan(), again.target.isnan())
+    assert once.target[:, :, :46].isfinite().all() and once.target[:, :, 46:].isnan().all()
     assert set(once.bitrate.tolist()) == {0, 130}
     assert 4 < (once.bitrate > 0).sum() < 20
     wav = torch.tensor(degraded.T[None])
@@ -243,7 +249,8 @@ def test_each_stage_of_frames_trains_its_own_part(scripts: dict[str, ModuleType]
     middle, side = np.random.default_rng(0).standard_normal((2, 88_200, 1)).astype(np.float32)
     clean = 0.1 * np.concatenate([middle + 0.2 * side, middle - 0.2 * side], axis=1)
     degraded = 0.5 * (clean + np.roll(clean, 1, axis=0))
-    np.save(tmp_path / "mix_1@64.npy", scripts["cache_frames"].frames_of(level.eval(), clean, degraded))
+    frames = scripts["cache_frames"].frames_of(level.eval(), clean, degraded, 18_000)
+    np.save(tmp_path / "mix_1_18000@64.npy", frames)
     clips = scripts["clips"].FrameClips([tmp_path], num_bands=64, num_frames=50, seed=0)
     options = {"minutes": 0.05, "learning_rate": 2e-2, "seed": 0}
     getattr(script, f"train_{stage}")(level, clips, tmp_path / "out.pt", options)
@@ -255,6 +262,22 @@ def test_each_stage_of_frames_trains_its_own_part(scripts: dict[str, ModuleType]
     for weights in (before, after):
         level.load_state_dict(weights)
         with torch.no_grad():
-            wrong = (level.eval().relative_bands(batch.inputs) - batch.target).square().mean(dim=(0, 2, 3))
+            wrong = (level.eval().relative_bands(batch.inputs) - batch.target).square().nanmean(dim=(0, 2, 3))
         errors.append(wrong[:2].mean() if stage == "bands" else wrong[2])
     assert errors[1] < 0.8 * errors[0]
+
+
+@pytest.mark.parametrize(("stage", "option"), [("correlation", "levels"), ("perceptual", "filter"), ("fine", "filter")])
+def test_a_stage_does_not_begin_without_the_one_before(
+    scripts: dict[str, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    option: str,
+) -> None:
+    out = tmp_path / "out.pt"
+    monkeypatch.setattr("sys.argv", ["train_released.py", stage, "--cache", "x", "--out", str(out), "--minutes", "1"])
+    with pytest.raises(SystemExit) as error:
+        scripts["train_released"].main()
+    assert error.value.code == 2 and f"--{option}" in capsys.readouterr().err and not out.exists()

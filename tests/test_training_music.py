@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scipy.signal import fftconvolve, firwin
 
+from upscale.codec.vorbis import encode_vorbis
 from upscale.models.spectral_level import FrameBlock
 
 mido = pytest.importorskip("mido")
@@ -174,7 +176,7 @@ def test_no_piece_overshoots_whatever_is_drawn(songs: Path, monkeypatch: pytest.
     script = load("augment_music", monkeypatch)
     kinds = script.songs_in([songs])
     assert sorted(kinds) == ["lmms", "midi", "mod", "other"]
-    pieces = [script.mixed(kinds, 44_100, as_it_is=0.4, rng=np.random.default_rng(seed)) for seed in range(30)]
+    pieces = [script.mixed(kinds, 44_100, as_it_is=0.4, rng=np.random.default_rng(seed))[0] for seed in range(30)]
     assert all(np.isfinite(piece).all() and 0.01 < np.abs(piece).max() <= 1 for piece in pieces)
 
 
@@ -276,3 +278,38 @@ def test_bands_that_were_trained_on_come_into_a_finished_level_network(monkeypat
     }
     with pytest.raises(AssertionError, match="one stage"):
         script.mean(before, {}, share=0.5)
+
+
+@pytest.mark.parametrize(("bitrate", "cut_hz", "known"), [(128, None, 18_400), (256, 16_000, 15_300), (64, None, None)])
+def test_vorbis_is_believed_up_to_its_low_pass_or_that_of_an_encoder_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bitrate: int, cut_hz: float | None, known: int | None
+) -> None:
+    script = load("decode_vorbis", monkeypatch)
+    wav = 0.1 * np.random.default_rng(0).standard_normal((2, 31 * 44_100))
+    if cut_hz:
+        wav = fftconvolve(wav, firwin(1023, cut_hz, fs=44_100)[None], mode="same", axes=1)
+    for folder in ("package", "out"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "package" / "a tune.ogg").write_bytes(encode_vorbis(wav.astype(np.float32), bitrate, 44_100))
+    (tmp_path / "package" / "not music.ogg").write_bytes(b"OggS")
+    songs = list(script.songs_in(tmp_path))
+    assert songs == [("ogg_package__a_tune", tmp_path / "package" / "a tune.ogg")]
+    script.decode(songs[0], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == (["ogg_package__a_tune.flac"] if known else [])
+    if known:
+        song = tmp_path / "out" / "ogg_package__a_tune.flac"
+        assert script.known_hz(song) == pytest.approx(known, abs=300)
+        decoded = soundfile.read(song)[0].T
+        assert 10 * np.log10(np.mean(wav**2) / np.mean((decoded - wav) ** 2)) > 1, "the same, in time"
+
+
+def test_a_piece_knows_as_much_as_its_songs(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("augment_music", monkeypatch)
+    with soundfile.SoundFile(songs / "ogg_e.flac", "w", 44_100, 2) as file:
+        file.comment = "known up to 15000 Hz"
+        file.write(0.1 * np.random.default_rng(1).standard_normal((12 * 44_100, 2)))
+    rng = np.random.default_rng(0)
+    assert script.mixed({"other": [songs / "midi_a.flac"]}, 44_100, 1, rng)[1] == 22_050
+    assert script.mixed({"other": [songs / "ogg_e.flac"]}, 44_100, 1, rng)[1] == 15_000
+    known = {script.mixed(script.songs_in([songs]), 44_100, 0, np.random.default_rng(seed))[1] for seed in range(60)}
+    assert 22_050 in known and any(0.92 * 15_000 <= hz < 15_000 for hz in known), "slower, and lower"
