@@ -5,7 +5,7 @@
 A network that hears the presets and samples of a few hundred songs again and again knows them by heart, and is wrong
 where a sound is new. Here no two songs share a sound: `upscale.corpus.score` writes the notes, and each part plays
 them on a patch that is drawn: wavetables behind a resonant low-pass that moves, frequency modulation, strings and bars,
-noise, in unison, through an echo or driven, one in three as a tracker would, from a short 8-bit sample at other speeds.
+noise, in unison, through an echo or a gate or driven, one in three as a tracker would, from a short 8-bit sample at other speeds.
 Some parts stay out and most songs are dry: electronic music is sparse, and between its harmonics there is nothing. All
 is drawn from the song's number. A file that exists is kept.
 """
@@ -28,7 +28,7 @@ from upscale.seeds import derive_seed
 
 SECONDS = 20
 NUM_CUTOFFS = 8  # tables that a moving low-pass fades between
-SAMPLED, DRIVEN, ECHOED, DRY, MONO = 0.35, 0.25, 0.35, 0.6, 0.3  # how often
+SAMPLED, DRIVEN, GATED, ECHOED, DRY, MONO = 0.35, 0.25, 0.2, 0.35, 0.6, 0.3  # how often
 PART_SHARES = {"drums": 0.8, "bass": 0.7, "pluck": 0.6, "pad": 0.5, "lead": 0.7}  # how often a part plays
 Drum = Callable[[Generator], Wave]
 
@@ -129,6 +129,20 @@ def noisy(rng: Generator) -> Voice:
     return play
 
 
+def hissing(rng: Generator) -> Voice:
+    """Noise up to the top, as loud as long as it sounds: a sweep that stands still."""
+    slope, low, play_envelope = rng.uniform(-0.5, 1), log_uniform(rng, 50, 8_000), envelope(rng)
+
+    def play(frequency: float, seconds: float, rng: Generator) -> Wave:
+        amount = play_envelope(seconds)
+        hz = np.fft.rfftfreq(len(amount), 1 / SAMPLE_RATE) + 1
+        gains = hz**-slope * (hz > low)
+        noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(amount))) * gains, len(amount))
+        return np.asarray(noise / (noise.std() + 1e-9) * amount, np.float32)
+
+    return play
+
+
 def envelope(rng: Generator) -> Callable[[float], Wave]:
     attack, release = log_uniform(rng, 0.001, 0.15), log_uniform(rng, 0.002, 0.3)
     decay, sustain = log_uniform(rng, 0.03, 1), rng.choice([0, 1, rng.random()])
@@ -171,7 +185,7 @@ def from_sample(voice: Voice, rng: Generator) -> Voice:
 
 
 def patch(rng: Generator) -> Voice:
-    kinds = (wavetable, wavetable, modulated, struck, noisy)
+    kinds = (wavetable, wavetable, wavetable, modulated, modulated, struck, struck, noisy, hissing)
     voice = kinds[rng.integers(len(kinds))](rng)
     return from_sample(voice, rng) if rng.random() < SAMPLED else voice
 
@@ -227,11 +241,21 @@ def affected(track: np.ndarray, beat_seconds: float, rng: Generator) -> np.ndarr
     track = track / (np.sqrt(np.mean(track**2)) + 1e-9)
     if rng.random() < DRIVEN:
         track = np.tanh(log_uniform(rng, 0.2, 3) * track)
+    if rng.random() < GATED:
+        track = track * gate(track.shape[1], beat_seconds / rng.choice([1, 2, 4]), rng)
     if rng.random() < ECHOED:
         delay, gain = int(rng.choice([0.5, 0.75, 1]) * beat_seconds * SAMPLE_RATE), rng.uniform(0.1, 0.5)
         for _ in range(3):
             track[:, delay:] += gain * track[::-1, :-delay].copy()
     return track
+
+
+def gate(num_samples: int, step_seconds: float, rng: Generator) -> Wave:
+    """On or off from step to step, in a pattern of sixteen, with edges of 3 ms."""
+    step, edge = int(step_seconds * SAMPLE_RATE), int(0.003 * SAMPLE_RATE)
+    pattern = rng.random(16) < rng.uniform(0.4, 0.9)
+    steps = np.resize(pattern, num_samples // step + 1).repeat(step)[:num_samples].astype(np.float32)
+    return np.convolve(steps, np.full(edge, 1 / edge, np.float32), mode="same").astype(np.float32)
 
 
 def reverberated(wav: np.ndarray, rng: Generator) -> np.ndarray:
