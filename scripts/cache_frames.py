@@ -5,7 +5,8 @@
 Of every piece of `scripts/augment_music.py`, at a gain and with an order of channels that are drawn from its name:
 OUT/NAME@VARIANT.npy, float16 [N, inputs + 3 * bands], the network's inputs, not told the bitrate, then of each band of
 the clean piece the mean log10 power, left and right, above the level around that frame, and their correlation; not a
-number in bands of which the clean piece knows nothing (`scripts/decode_vorbis.py`). The stages `bands` and
+number in bands of which the clean piece knows nothing (`scripts/decode_vorbis.py`), and for all of the correlation of
+such a piece: Vorbis makes left and right alike where that is not heard. The stages `bands` and
 `correlation` of `scripts/train_released.py` read it: with that done once, a step takes a third of the time. A file
 that exists is kept. 1.5 MB a piece.
 """
@@ -34,7 +35,9 @@ def frames_of(model: SpectralLevel, clean: np.ndarray, degraded: np.ndarray, kno
     clean_spectrum = model.stft.analyse(clean_wav)
     bands = model.band_mean(model.log_power(clean_spectrum) - level)
     target = torch.cat([bands, model.correlation(clean_spectrum)[:, None]], dim=1)
-    target[:, :, int(known_hz / (SAMPLE_RATE / 2) * model.num_bands) :] = float("nan")
+    if known_hz < SAMPLE_RATE / 2:
+        target[:, :, int(known_hz / (SAMPLE_RATE / 2) * model.num_bands) :] = float("nan")
+        target[:, 2] = float("nan")
     frames = torch.cat([model.inputs(wav, relative, level, None), target.flatten(1, 2)], dim=1)
     return frames[0].T.to(torch.float16).numpy()
 

@@ -56,6 +56,16 @@ black-box, ballz-data, sdlbasic | GPL-2+ and GPL-3+, LGPL-2.1, Zlib, BSD, CC0-1.
 tracker modules |
 | the MIDI files above on the presets and synthesised drums of LMMS (`scripts/sequence_lmms.py`) | as above; GPL-2+ | \
 synthesisers |"""
+MORE_DATA = {
+    "fidelity": "\n\nNone of it is a recording of a band or a voice.",
+    "perceptual": """
+| songs and sounds that `scripts/synthesise.py` draws: levels of bands alone | - | synthesisers |
+| music of games that exists as Vorbis alone, the packages `VORBIS` of `scripts/reproduce_model.sh`: levels of bands \
+alone, up to the encoder's low-pass | all in Debian main: CC-BY-SA, CC-BY, GPL-2+, GPL-3+, CC0-1.0 and others, by \
+package | bands, orchestras, electronic music |
+
+The filters before it never heard a recording of a band or a voice.""",
+}
 
 
 def write_card(folder: Path) -> None:
@@ -98,9 +108,7 @@ are drawn, not the result to the bit: training ends by the clock.
 
 ## Data
 
-{DATA}
-
-None of it is a recording of a band or a voice. No audio is part of this repository; the weights are under its licence.
+{DATA}{MORE_DATA[name]} No audio is part of this repository; the weights are under its licence.
 
 ## Limits
 
@@ -108,8 +116,8 @@ None of it is a recording of a band or a voice. No audio is part of this reposit
 - From 192 kbit/s on there is next to nothing to win, and the file is left alone: by the bitrate where it is told, else
   where treble between 17.85 and 18.5 kHz has survived. In music without any it cannot tell, and may lose.
 - It looks {metrics["context_seconds"]:.1f} s ahead and back: not for live sound.
-- Trained and measured on rendered music, MP3 by LAME. Recordings with singing gain less; other encoders and AAC, Opus
-  or Vorbis were never shown to it.
+- Measured on rendered music, and trained on little else; MP3 by LAME. Recordings with singing gain less; files that
+  other encoders made, or in AAC, Opus or Vorbis, were never shown to it.
 - Four held-out songs are few. Measure on your own music: `python evaluate.py`.
 """
     (folder / "card.md").write_text(text, encoding="utf-8")

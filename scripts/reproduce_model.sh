@@ -45,6 +45,7 @@ if [ -z "${QUICK:-}" ]; then
             mv unpacked_vorbis/part "unpacked_vorbis/$package" && rm "${package}"_*.deb)
     done
     "$PYTHON" scripts/decode_vorbis.py --unpacked "$WORK/unpacked_vorbis" --out "$WORK/vorbis" --workers 2
+    "$PYTHON" scripts/synthesise.py --out "$WORK/synthesised" --count 4000 --workers 2
     "$PYTHON" scripts/accompany.py --out "$WORK/unpacked/accompaniments"
     SF2="$WORK/unpacked/usr/share/sounds/sf2" GENERAL_USER="$WORK/unpacked/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2"
     "$PYTHON" scripts/vary_soundfont.py "$SF2/FluidR3_GM.sf2" "$SF2/A320U.sf2" "$SF2/TimGM6mb.sf2" "$GENERAL_USER" \
@@ -73,11 +74,13 @@ fi
 if [ -z "${QUICK:-}" ]; then
     "$PYTHON" scripts/augment_music.py --music "$WORK/varied" --out "$WORK/cache/pool" --workers 2 --first 60000 \
         --count 8000 --as-it-is 0.8
-    # A pool of its own: it is known in part, which only the stages of frames allow for.
-    "$PYTHON" scripts/augment_music.py --music "$WORK/vorbis" --out "$WORK/cache/vorbis_pool" --workers 2 \
+    # For the stages of frames alone: Vorbis is known in part, which no other allows for.
+    "$PYTHON" scripts/augment_music.py --music "$WORK/vorbis" --out "$WORK/cache/frame_pool" --workers 2 \
         --first 80000 --count 8000 --as-it-is 0.45
+    "$PYTHON" scripts/augment_music.py --music "$WORK/synthesised" --out "$WORK/cache/frame_pool" --workers 2 \
+        --first 90000 --count 8000 --as-it-is 1
 fi
-"$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" "$WORK/cache/vorbis_pool" --out "$WORK/cache/frames" --workers 2
+"$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" "$WORK/cache/frame_pool" --out "$WORK/cache/frames" --workers 2
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__[0-9]*@clean.npy//" | sort -u | wc -l)
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 

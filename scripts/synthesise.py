@@ -5,9 +5,9 @@
 A network that hears the presets and samples of a few hundred songs again and again knows them by heart, and is wrong
 where a sound is new. Here no two songs share a sound: `upscale.corpus.score` writes the notes, and each part plays
 them on a patch that is drawn: wavetables behind a resonant low-pass that moves, frequency modulation, strings and bars,
-noise, in unison, through an echo or a gate or driven, one in three as a tracker would, from a short 8-bit sample at other speeds.
-Some parts stay out and most songs are dry: electronic music is sparse, and between its harmonics there is nothing. All
-is drawn from the song's number. A file that exists is kept.
+noise, in unison, through an echo or a gate or driven, one in three as a tracker would, from a short 8-bit sample at
+other speeds. Some parts stay out and most songs are dry: electronic music is sparse, and between its harmonics there is
+nothing. All is drawn from the song's number. A file that exists is kept.
 """
 
 import argparse

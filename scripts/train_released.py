@@ -280,7 +280,7 @@ def train_correlation(model: SpectralLevel, clips: FrameClips, out: Path, option
 
     def apart(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
         middles = [torch.log10(1 + LEAST_MIDDLE + bands[:, 2]) for bands in (predicted, batch.target)]
-        value = known_error(*middles).square().sum() / middles[1].isfinite().sum()
+        value = known_error(*middles).square().sum() / middles[1].isfinite().sum().clamp(min=1)
         return value, value
 
     model.eval()
