@@ -60,7 +60,7 @@ def shaped(song: Path, length: int, rng: Generator) -> tuple[np.ndarray, float]:
     pan = rng.uniform(-0.3, 0.3)
     wav = np.stack([(mid + side) * (1 + pan), (mid - side) * (1 - pan)], axis=1)
     if rng.random() < IN_A_ROOM:
-        wav = wav + rng.uniform(0.05, 0.4) * room(wav, rng)
+        wav = wav + rng.uniform(0.05, 0.4) * room(wav, rng.uniform(0.2, 1.5), rng)
     wav = wav[::-1, ::-1] if rng.random() < 0.05 else wav
     return wav / (np.sqrt(np.mean(wav**2)) + 1e-9), known_hz(song) * percent / 100
 
@@ -77,9 +77,8 @@ def equaliser(octave: np.ndarray, gains_db: np.ndarray) -> np.ndarray:
     return 10 ** (np.interp(octave, np.linspace(0, 8, len(gains_db)), gains_db) / 20)
 
 
-def room(wav: np.ndarray, rng: Generator) -> np.ndarray:
-    """Decorrelated reverberation: exponentially decaying noise of 0.2 s to 1.5 s, one per channel."""
-    decay_seconds = rng.uniform(0.2, 1.5)
+def room(wav: np.ndarray, decay_seconds: float, rng: Generator) -> np.ndarray:
+    """Decorrelated reverberation of [T, 2]: noise that decays by 60 dB, one for each channel."""
     time = np.arange(int(decay_seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tail = (rng.standard_normal((len(time), 2)) * np.exp(-6.9 * time / decay_seconds)[:, None]).astype(np.float32)
     return fftconvolve(wav, tail / np.sqrt((tail**2).sum(axis=0)), axes=0)[: len(wav)]
@@ -105,8 +104,6 @@ def mixed(kinds: dict[str, list[Path]], length: int, as_it_is: float, rng: Gener
 
 
 def write_piece(number: int, kinds: dict[str, list[Path]], as_it_is: float, out: Path) -> None:
-    if any(out.glob(f"mix_{number:06d}_*@clean.npy")):
-        return
     rng = np.random.default_rng(derive_seed("augment", number))
     warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
     mix, known = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng)
@@ -135,9 +132,12 @@ def main() -> None:
     kinds = songs_in(arguments.music)
     if not kinds:
         sys.exit(f"error: no .flac file in {', '.join(map(str, arguments.music))}")
+    made = {path.name.split("_")[1] for path in arguments.out.glob("mix_*@clean.npy")}
+    numbers = range(arguments.first, arguments.first + arguments.count)
+    missing = [number for number in numbers if f"{number:06d}" not in made]
     write = partial(write_piece, kinds=kinds, as_it_is=arguments.as_it_is, out=arguments.out)
     with Pool(arguments.workers) as pool:
-        for _ in pool.imap_unordered(write, range(arguments.first, arguments.first + arguments.count)):
+        for _ in pool.imap_unordered(write, missing):
             pass
 
 

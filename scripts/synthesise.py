@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from augment_music import room
 from numpy.random import Generator
 from patches import log_uniform, patch, percussion
 
 from upscale.corpus import score, synth
+from upscale.corpus.demo import add, echo, pan
 from upscale.corpus.score import Hit, Note
 from upscale.corpus.synth import SAMPLE_RATE, Wave
 from upscale.seeds import derive_seed
@@ -29,33 +31,21 @@ DRIVEN, GATED, ECHOED, DRY, MONO = 0.25, 0.2, 0.35, 0.6, 0.3  # how often
 PART_SHARES = {"drums": 0.8, "bass": 0.7, "pluck": 0.6, "pad": 0.5, "lead": 0.7}  # how often a part plays
 
 
-def add(track: np.ndarray, wave: Wave, start: float, gains: tuple[float, float]) -> None:
-    first = int(start * SAMPLE_RATE)
-    wave = wave[: max(0, track.shape[1] - first)]
-    for channel, gain in enumerate(gains):
-        track[channel, first : first + len(wave)] += gain * wave
-
-
-def pan(rng: Generator, width: float) -> tuple[float, float]:
-    place = rng.uniform(-width, width)
-    return float(np.sqrt(1 - place)), float(np.sqrt(1 + place))
-
-
 def play_part(notes: list[Note], num_samples: int, rng: Generator) -> np.ndarray:
     voice, track, width = patch(rng), np.zeros((2, num_samples), np.float32), rng.uniform(0, 0.9)
     octave = int(rng.choice([-1, 0, 0, 1]))
     for note in notes:
         wave = voice(synth.midi_to_hz(note.pitch + 12 * octave), note.seconds, rng)
-        add(track, wave * note.velocity, note.start, pan(rng, width))
+        add(track, wave * note.velocity, int(note.start * SAMPLE_RATE), *pan(rng.uniform(-width, width)))
     return track
 
 
 def play_drums(hits: list[Hit], num_samples: int, rng: Generator) -> np.ndarray:
     track = np.zeros((2, num_samples), np.float32)
-    sounds = {drum: (percussion(drum, rng), pan(rng, 0.5)) for drum in sorted({hit.drum for hit in hits})}
+    sounds = {drum: (percussion(drum, rng), pan(rng.uniform(-0.5, 0.5))) for drum in sorted({hit.drum for hit in hits})}
     for hit in hits:
         sound, gains = sounds[hit.drum]
-        add(track, sound * hit.velocity, hit.start, gains)
+        add(track, sound * hit.velocity, int(hit.start * SAMPLE_RATE), *gains)
     return track
 
 
@@ -67,8 +57,7 @@ def affected(track: np.ndarray, beat_seconds: float, rng: Generator) -> np.ndarr
         track = track * gate(track.shape[1], beat_seconds / rng.choice([1, 2, 4]), rng)
     if rng.random() < ECHOED:
         delay, gain = int(rng.choice([0.5, 0.75, 1]) * beat_seconds * SAMPLE_RATE), rng.uniform(0.1, 0.5)
-        for _ in range(3):
-            track[:, delay:] += gain * track[::-1, :-delay].copy()
+        echo(track, delay, gain)
     return track
 
 
@@ -78,15 +67,6 @@ def gate(num_samples: int, step_seconds: float, rng: Generator) -> Wave:
     pattern = rng.random(16) < rng.uniform(0.4, 0.9)
     steps = np.resize(pattern, num_samples // step + 1).repeat(step)[:num_samples].astype(np.float32)
     return np.convolve(steps, np.full(edge, 1 / edge, np.float32), mode="same").astype(np.float32)
-
-
-def reverberated(wav: np.ndarray, rng: Generator) -> np.ndarray:
-    seconds = log_uniform(rng, 0.15, 2)
-    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = rng.standard_normal((2, len(time))) * np.exp(-6.9 * time / seconds)
-    size = wav.shape[1] + len(time)
-    wet = np.fft.irfft(np.fft.rfft(wav, size) * np.fft.rfft(tail / np.sqrt((tail**2).sum()), size), size)
-    return wav + rng.uniform(0.02, 0.5) * wet[:, : wav.shape[1]]
 
 
 def song(number: int) -> np.ndarray:
@@ -104,7 +84,7 @@ def song(number: int) -> np.ndarray:
             track = play_part(written.notes[part], num_samples, rng)
         wav += 10 ** (-rng.uniform(0, 15) / 20) * affected(track, written.beat_seconds, rng)
     if rng.random() > DRY:
-        wav = reverberated(wav, rng)
+        wav = wav + rng.uniform(0.02, 0.5) * room(wav.T, log_uniform(rng, 0.15, 2), rng).T
     if rng.random() < MONO:
         wav = wav.mean(axis=0, keepdims=True).repeat(2, axis=0)
     wav = wav / (np.abs(wav).max() + 1e-9)

@@ -69,7 +69,7 @@ def compose(seed: int, seconds: float = 30.0) -> np.ndarray:
     pad = _render(piece.notes["pad"], _choose(_PADS, rng), num_samples, rng, spread=0.9)
     _mix(dry, send, pad, gain=rng.uniform(0.08, 0.18), wet=0.4)
     lead = _render(piece.notes["lead"], _choose(_LEADS, rng), num_samples, rng, spread=0.2)
-    _echo(lead, delay=int(0.75 * piece.beat_seconds * SAMPLE_RATE), gain=rng.uniform(0.1, 0.4))
+    echo(lead, delay=int(0.75 * piece.beat_seconds * SAMPLE_RATE), gain=rng.uniform(0.1, 0.4))
     _mix(dry, send, lead, gain=rng.uniform(0.2, 0.35), wet=0.3)
 
     dry += _reverb(send, rng)
@@ -119,13 +119,13 @@ def _choose(voices: tuple[Voice, ...], rng: np.random.Generator) -> Voice:
     return voices[rng.integers(len(voices))]
 
 
-def _add(bus: np.ndarray, wave: Wave, start: int, left: float, right: float) -> None:
+def add(bus: np.ndarray, wave: Wave, start: int, left: float, right: float) -> None:
     wave = wave[: max(0, bus.shape[1] - start)]
     bus[0, start : start + len(wave)] += left * wave
     bus[1, start : start + len(wave)] += right * wave
 
 
-def _pan(position: float) -> tuple[float, float]:
+def pan(position: float) -> tuple[float, float]:
     """Constant-power gains (left, right); `position` from -1 (left) to 1 (right)."""
     angle = (position + 1) * np.pi / 4
     return float(np.cos(angle)), float(np.sin(angle))
@@ -146,8 +146,8 @@ def _render(
         if key not in waves:
             waves[key] = voice(synth.midi_to_hz(note.pitch), note.seconds, rng)
         place = np.clip(centre + spread * np.sin(2.4 * note.pitch), -1, 1)
-        left, right = _pan(float(place))
-        _add(bus, waves[key], start, note.velocity * left, note.velocity * right)
+        left, right = pan(float(place))
+        add(bus, waves[key], start, note.velocity * left, note.velocity * right)
     return bus
 
 
@@ -163,9 +163,9 @@ def _render_drums(hits: list[score.Hit], num_samples: int, rng: np.random.Genera
         take = (hit.drum, number % 2)
         if take not in takes:
             takes[take] = _DRUMS[hit.drum](rng)
-        left, right = _pan(_DRUM_PAN.get(hit.drum, 0.0))
+        left, right = pan(_DRUM_PAN.get(hit.drum, 0.0))
         gain = gains[hit.drum] * hit.velocity
-        _add(bus, takes[take], start, gain * left, gain * right)
+        add(bus, takes[take], start, gain * left, gain * right)
     return bus
 
 
@@ -175,7 +175,7 @@ def _mix(dry: np.ndarray, send: np.ndarray, bus: np.ndarray, gain: float, wet: f
     send += (0.7 * wet) * (bus[0] + bus[1])
 
 
-def _echo(bus: np.ndarray, delay: int, gain: float) -> None:
+def echo(bus: np.ndarray, delay: int, gain: float) -> None:
     """Ping-pong echo in place: each of four repeats is softer and on the other side."""
     for repeat in range(1, 5):
         shift = repeat * delay
