@@ -1,11 +1,12 @@
 """Play MIDI files on the synthesisers of LMMS and render them to FLAC, for the training of the released models.
 
-    python scripts/sequence_lmms.py --unpacked FOLDER --out FOLDER [--count 1] [--first 0] [--workers 2]
+    python scripts/sequence_lmms.py --unpacked FOLDER --out FOLDER [--count 1] [--first 0] [--zyn 0.75] [--workers 2]
 
 LMMS brings two dozen songs, too few to learn from what synthesisers sound like. So every MIDI file of `--unpacked`
 (taken apart as for `scripts/render_music.py`) plays on presets that are drawn from a seed, its drums on synthesised
-ones; some channels are left out: electronic music is often sparse. Needs the program `lmms` and the package `mido`; a
-song that exists is kept. The seed fixes notes and presets, not the samples: LMMS plays no song twice alike.
+ones; some channels are left out: electronic music is often sparse. `--zyn` is the share of the voices that play on
+instruments of ZynAddSubFX in place of LMMS's own presets. Needs the program `lmms` and the package `mido`; a song that
+exists is kept. The seed fixes notes and presets, not the samples: LMMS plays no song twice alike.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -26,6 +27,7 @@ from arrange_midi import DRUM_CHANNEL
 from numpy.random import Generator
 from render_lmms import drum_sounds, read_project, render_project, set_drum, set_preset, synthesiser_presets
 from render_music import midi_files
+from zynaddsubfx import BANKS, set_zyn_instrument, zyn_instruments
 
 from upscale.seeds import derive_seed
 
@@ -101,7 +103,23 @@ def add_track(template: Element, notes: list[Note], transpose: int, rng: Generat
     return track
 
 
-def sequence(project: Element, midi: Path, drums: list[str], presets: list[Path], rng: Generator) -> None:
+@dataclass(frozen=True)
+class Sounds:
+    """What a song's voices may play on: `zyn_share` of them on `zyn`, the others on `presets`."""
+
+    drums: list[str]
+    presets: list[Path]
+    zyn: list[Path] = field(default_factory=list)
+    zyn_share: float = 0.0
+
+    def set_voice(self, track: Element, rng: Generator) -> None:
+        if self.zyn_share and rng.random() < self.zyn_share:
+            set_zyn_instrument(track, self.zyn[rng.integers(len(self.zyn))])
+        else:
+            set_preset(track, self.presets[rng.integers(len(self.presets))])
+
+
+def sequence(project: Element, midi: Path, sounds: Sounds, rng: Generator) -> None:
     """Put the notes of `midi` into `project`, an LMMS project with an instrument to copy, in place of its own."""
     container = project.find("song/trackcontainer")
     assert container is not None
@@ -110,7 +128,7 @@ def sequence(project: Element, midi: Path, drums: list[str], presets: list[Path]
         container.remove(track)
     head = project.find("head")
     assert head is not None
-    head.attrib |= {"bpm": "120", "mastervol": "60", "masterpitch": "0"}
+    head.attrib |= {"bpm": "120", "mastervol": "35" if sounds.zyn_share else "60", "masterpitch": "0"}
     for is_drum, notes in chosen(voices(midi), rng):
         track = add_track(template, notes, 0 if is_drum else int(rng.choice([-OCTAVE, 0, 0, OCTAVE])), rng)
         instrument = track.find("instrumenttrack")
@@ -118,18 +136,18 @@ def sequence(project: Element, midi: Path, drums: list[str], presets: list[Path]
         if is_drum:
             for note in track.iter("note"):
                 note.set("key", instrument.get("basenote", "57"))
-            set_drum(instrument, drums[rng.integers(len(drums))])
+            set_drum(instrument, sounds.drums[rng.integers(len(sounds.drums))])
         else:
-            set_preset(instrument, presets[rng.integers(len(presets))])
+            sounds.set_voice(instrument, rng)
         container.append(track)
 
 
-def render_sequence(midi: Path, song: str, share: Path, drums: list[str], presets: list[Path], out: Path) -> None:
+def render_sequence(midi: Path, song: str, share: Path, sounds: Sounds, out: Path) -> None:
     if list(out.glob(f"{song}__*.flac")):
         return
     project = read_project(next(share.glob("projects/shorties/Greshz-CoolSnip.mmpz")))
     try:
-        sequence(project, midi, drums, presets, np.random.default_rng(derive_seed("sequence", song)))
+        sequence(project, midi, sounds, np.random.default_rng(derive_seed("sequence", song)))
     except (OSError, ValueError, EOFError, KeyError) as error:
         print(f"not played: {song}: {error}", flush=True)
         return
@@ -141,14 +159,19 @@ def main() -> None:
     parser.add_argument("--unpacked", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=Path, default=Path("/usr/share/lmms"))
+    parser.add_argument("--banks", type=Path, default=BANKS, help="of ZynAddSubFX")
+    parser.add_argument("--zyn", type=float, default=0.0, help="share of the voices that play on those")
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--count", type=int, default=1, help="of each MIDI file")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    drums, presets = drum_sounds(arguments.share), synthesiser_presets(arguments.share)
-    play = partial(render_sequence, share=arguments.share, drums=drums, presets=presets, out=arguments.out)
+    zyn = zyn_instruments(arguments.banks)
+    if arguments.zyn and not zyn:
+        parser.error(f"--banks {arguments.banks}: no instruments, BANK/NAME.xiz; apt-get install zynaddsubfx-data")
+    sounds = Sounds(drum_sounds(arguments.share), synthesiser_presets(arguments.share), zyn, arguments.zyn)
+    play = partial(render_sequence, share=arguments.share, sounds=sounds, out=arguments.out)
     with tempfile.TemporaryDirectory() as scratch, ThreadPool(arguments.workers) as pool:
         songs = list(midi_files(arguments.unpacked, Path(scratch)))
         numbers = range(arguments.first, arguments.first + arguments.count)

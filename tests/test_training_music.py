@@ -1,5 +1,6 @@
 """The music that the released models are trained on: other arrangements are music, and the same every time."""
 
+import gzip
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -84,7 +85,7 @@ def test_a_midi_file_plays_on_presets_note_by_note(tune: Path, tmp_path: Path, m
             "<audiofileprocessor src='rim.ogg'/></instrument></instrumenttrack><pattern><note/></pattern></track>"
             "<track/></trackcontainer></song></lmms-project>"
         )
-        script.sequence(project, tune, ["kick.ds"], [preset], np.random.default_rng(seed))
+        script.sequence(project, tune, script.Sounds(["kick.ds"], [preset]), np.random.default_rng(seed))
         return project
 
     project = next(project for seed in range(9) if len(list((project := played(seed)).iter("track"))) == 2)
@@ -101,6 +102,36 @@ def test_a_midi_file_plays_on_presets_note_by_note(tune: Path, tmp_path: Path, m
     assert np.diff(places) == pytest.approx(script.TICKS_PER_SECOND / 2, abs=1), "two notes a second"
     assert b".ogg" not in ElementTree.tostring(project)
     assert ElementTree.tostring(played(0)) == ElementTree.tostring(played(0)) != ElementTree.tostring(played(1))
+
+
+def test_a_voice_plays_on_an_instrument_of_zynaddsubfx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("sequence_lmms", monkeypatch)
+    banks = tmp_path / "banks"
+    (banks / "Pads").mkdir(parents=True)
+    written = b"\n<?xml version='1.0'?><ZynAddSubFX-data><INSTRUMENT><INFO>%s</INFO></INSTRUMENT></ZynAddSubFX-data>"
+    (banks / "Pads" / "1.xiz").write_bytes(gzip.compress(written % b"one"))
+    (banks / "Pads" / "2.xiz").write_bytes(written % b"two")
+    preset = tmp_path / "preset.xpf"
+    preset.write_text('<lmms-project><instrumenttrack><instrument name="sid"/></instrumenttrack></lmms-project>')
+
+    def names(share: float) -> list[str]:
+        sounds = script.Sounds([], [preset], script.zyn_instruments(banks), share)
+        rng, found = np.random.default_rng(0), []
+        for _ in range(200):
+            track = ElementTree.fromstring(
+                "<instrumenttrack vol='50'><instrument name='x'/><fxchain/></instrumenttrack>"
+            )
+            sounds.set_voice(track, rng)
+            playing = track.find("instrument/zynaddsubfx/ZynAddSubFX-data/MASTER/PART/INSTRUMENT/INFO")
+            assert track.get("vol") == "50" and (playing is None or track.find("fxchain") is None)
+            found.append(track.find("instrument").get("name") if playing is None else playing.text)
+        return found
+
+    assert set(names(0)) == {"sid"} and set(names(1)) == {"one", "two"}
+    assert names(0.75).count("sid") == pytest.approx(50, abs=20)
+    (banks / "Pads" / "1.xiz").write_bytes(b"<ZynAddSubFX-data/>")
+    with pytest.raises(ValueError, match="INSTRUMENT"):
+        names(1)
 
 
 def test_dark_music_is_told_from_bright(monkeypatch: pytest.MonkeyPatch) -> None:
