@@ -4,9 +4,9 @@
 
 Three figures in log10 power for the middle `--seconds` of each song of `--music` (FLAC, encoded whole), not told the
 bitrate: the distance of the means of bands (what the stage `bands` learns) and of single bins (the log-spectral
-distance, before the way back to sound adds to it), and how much too bright the answer is, on average, above 11 kHz. A
-checkpoint is one of `scripts/train_released.py`, or the `weights.safetensors` of a bundle. With several checkpoints the
-last column is the mean of what they say.
+distance, before the way back to sound adds to it), and how much too bright the answer is, on average, above 11 kHz; all
+of it up to where the song is known (`scripts/decode_vorbis.py`). A checkpoint is one of `scripts/train_released.py`, or
+the `weights.safetensors` of a bundle. With several checkpoints the last column is the mean of what they say.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from decode_vorbis import known_hz
 from torch import Tensor
 from train_released import frame_distance, level_weights_of
 
@@ -39,10 +40,17 @@ def answers(model: SpectralLevel, wav: Tensor) -> tuple[Tensor, Tensor]:
     return model.bands(wav), model(wav, spectrum, spectrum)
 
 
-def figures(answer: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> list[float]:
-    distances = [frame_distance(part, wanted, dim=2).mean() for part, wanted in zip(answer, target, strict=True)]
-    treble = (answer[1] - target[1])[:, :, round(TREBLE_HZ / SAMPLE_RATE * 2 * answer[1].shape[2]) :]
+def figures(answer: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], known: float) -> list[float]:
+    """Both are what `answers` gives; `known` Hz is how far up the target can be believed."""
+    (bands, bins), (wanted_bands, wanted_bins) = ([below(part, known) for part in parts] for parts in (answer, target))
+    distances = [frame_distance(bands, wanted_bands, dim=2).mean(), frame_distance(bins, wanted_bins, dim=2).mean()]
+    treble = (bins - wanted_bins)[:, :, below(answer[1], TREBLE_HZ).shape[2] :]
     return [float(figure) for figure in (*distances, treble.mean())]
+
+
+def below(spectrum: Tensor, frequency: float) -> Tensor:
+    """Those rows of [B, C, rows, N], from 0 to half the sample rate, that lie below a frequency in Hz."""
+    return spectrum[:, :, : round(frequency / SAMPLE_RATE * 2 * spectrum.shape[2])]
 
 
 def clips(song: Path, bitrate: int, seconds: float) -> tuple[Tensor, Tensor]:
@@ -75,7 +83,7 @@ def main() -> None:
             if len(models) > 1:
                 found.append(tuple(torch.stack(parts).mean(dim=0) for parts in zip(*found[1:], strict=True)))
             target = spectra.band_mean(bins), bins
-            rows.append([figures(answer, target) for answer in found])
+            rows.append([figures(answer, target, known_hz(song)) for answer in found])
             show(f"{song.stem[-32:]} at {bitrate}", rows[-1])
         show(f"mean at {bitrate}", np.mean(rows, axis=0).tolist())
 
