@@ -59,6 +59,7 @@ synthesisers |"""
 MORE_DATA = {
     "fidelity": "\n\nNone of it is a recording of a band or a voice.",
     "perceptual": """
+| the MIDI files above on instruments of ZynAddSubFX, played by LMMS: `zynaddsubfx-data` | GPL-2+ | synthesisers |
 | songs and sounds that `scripts/synthesise.py` draws: levels of bands alone | - | synthesisers |
 | music of games that exists as Vorbis alone, the packages `VORBIS` of `scripts/reproduce_model.sh`: levels of bands \
 alone, up to the encoder's low-pass | all in Debian main: CC-BY-SA, CC-BY, GPL-2+, GPL-3+, CC0-1.0 and others, by \

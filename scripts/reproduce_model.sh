@@ -3,7 +3,7 @@
 #   VAL=FOLDER    held-out lossless FLAC, measured for the card
 #   MUSIC=FOLDER  lossless FLAC to train on beside what is rendered here (optional)
 #   QUICK=1       a minute of training a stage, on MUSIC alone, bundles in data/released/quick: does it all still run?
-# Debian or Ubuntu with: fluidsynth openmpt123 lmms mma ffmpeg. Writes data/released/ and upscale/released/.
+# Debian or Ubuntu with: fluidsynth openmpt123 lmms zynaddsubfx-data mma ffmpeg. Writes data/released/ and upscale/released/.
 set -eu
 : "${VAL:?name a folder of held-out FLAC files: make reproduce-model VAL=... [MUSIC=...]}"
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -33,6 +33,8 @@ if [ -z "${QUICK:-}" ]; then
     for program in fluidsynth openmpt123 lmms mma ffmpeg apt-get dpkg; do
         command -v "$program" >/dev/null || { echo "error: $program is missing; apt-get install $program" >&2; exit 1; }
     done
+    [ -d /usr/share/zynaddsubfx/banks ] ||
+        { echo "error: the instruments of ZynAddSubFX are missing; apt-get install zynaddsubfx-data" >&2; exit 1; }
     mkdir -p "$WORK/packages" "$WORK/unpacked"
     for package in $MIDI $SOUNDFONTS $MODULES; do
         ls "$WORK/packages/${package}"_*.deb >/dev/null 2>&1 || (cd "$WORK/packages" && apt-get download "$package")
@@ -59,6 +61,7 @@ if [ -z "${QUICK:-}" ]; then
     "$PYTHON" scripts/render_music.py --unpacked "$WORK/varied_modules" --out "$WORK/varied" --workers 2
     "$PYTHON" scripts/render_lmms.py --out "$WORK/music"
     "$PYTHON" scripts/sequence_lmms.py --unpacked "$WORK/unpacked" --out "$WORK/varied" --count 2 --workers 2
+    "$PYTHON" scripts/sequence_lmms.py --unpacked "$WORK/unpacked" --out "$WORK/varied" --first 2 --zyn 0.75 --workers 2
     "$PYTHON" scripts/degrade_music.py --music "$WORK/music" --out "$WORK/cache/rendered"
     ALL_MUSIC="$WORK/music $WORK/varied"
     CACHE="$WORK/cache/rendered"
@@ -79,6 +82,11 @@ if [ -z "${QUICK:-}" ]; then
         --first 80000 --count 8000 --as-it-is 0.45
     "$PYTHON" scripts/augment_music.py --music "$WORK/synthesised" --out "$WORK/cache/frame_pool" --workers 2 \
         --first 90000 --count 8000 --as-it-is 1
+    # With so much else, music of synthesisers would be a tenth of all; as it is a quarter, it is not forgotten.
+    mkdir -p "$WORK/lmms"
+    ln -sf "$PWD/$WORK"/music/lmms*.flac "$PWD/$WORK"/varied/lmms*.flac "$WORK/lmms/"
+    "$PYTHON" scripts/augment_music.py --music "$WORK/lmms" --out "$WORK/cache/frame_pool" --workers 2 \
+        --first 100000 --count 4000 --as-it-is 0.6
 fi
 "$PYTHON" scripts/cache_frames.py --pool "$WORK/cache/pool" "$WORK/cache/frame_pool" --out "$WORK/cache/frames" --workers 2
 SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s/__[0-9]*@clean.npy//" | sort -u | wc -l)
