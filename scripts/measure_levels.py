@@ -82,8 +82,8 @@ def main() -> None:
             found = [(spectra.band_mean(given), given), *(answers(model, coded) for model in models)]
             if len(models) > 1:
                 found.append(tuple(torch.stack(parts).mean(dim=0) for parts in zip(*found[1:], strict=True)))
-            target = spectra.band_mean(bins), bins
-            rows.append([figures(answer, target, known_hz(song)) for answer in found])
+            target, known = (spectra.band_mean(bins), bins), known_hz(song)
+            rows.append([figures(answer, target, known) for answer in found])
             show(f"{song.stem[-32:]} at {bitrate}", rows[-1])
         show(f"mean at {bitrate}", np.mean(rows, axis=0).tolist())
 
