@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from upscale.models.repeats import HOP, gather_repeats
 
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
+CLEAN_SCALE, DEGRADED_SCALE = 32768, 16384  # of full scale in the int16 of `scripts/degrade_music.py`
+HEADER_BYTES = 128  # of an .npy file
 AUDIBLE = 1e-7  # mean square; what is quieter teaches nothing
 RESCAN_SECONDS = 240  # songs that are still being rendered join as they come
 
@@ -35,6 +38,18 @@ class Batch:
     clean: Tensor
     degraded: Tensor
     bitrate: Tensor  # kbit/s, 0 where the network is not told
+
+
+@dataclass(frozen=True)
+class Place:
+    """A clip of a song, and how it is changed."""
+
+    clean: Path
+    degraded: Path
+    start: int  # sample
+    swapped: bool  # left and right
+    gain: float
+    bitrate: int  # kbit/s, 0 where the network is not told
 
 
 @dataclass(frozen=True)
@@ -166,6 +181,11 @@ class RepeatClips:
         return [*(gain * wav for wav in wavs), likeness]
 
 
+def num_samples(path: Path) -> int:
+    """Of two channels in int16."""
+    return (path.stat().st_size - HEADER_BYTES) // 4
+
+
 class Clips:
     """Random clips of random songs, gain and channel order; the same seed and songs give the same sequence."""
 
@@ -190,28 +210,39 @@ class Clips:
             if variant == "clean" or not variant.isdigit() or int(variant) in self.weights:
                 found.setdefault(f"{path.parent.name}/{song}", {})[variant] = path
         found = {name: song for name, song in found.items() if len(song) > 1 and "clean" in song}
-        shortest = 4 * (self.length + 64)  # bytes of int16 in two channels, and a header
-        songs = {name: song for name, song in found.items() if song["clean"].stat().st_size > shortest}
+        self.num_samples = {song["clean"]: num_samples(song["clean"]) for song in found.values()}
+        songs = {name: song for name, song in found.items() if self.num_samples[song["clean"]] > self.length + 32}
         self.kinds = by_kind((name.split("/")[-1], song) for name, song in songs.items())
 
-    def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
+    def place(self) -> Place:
+        """Any clip of any song."""
         rng = self.rng
+        song = draw(self.kinds, rng)
+        variants = sorted(set(song) - {"clean"})
+        weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
+        variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
+        return Place(
+            clean=song["clean"],
+            degraded=song[variant],
+            start=int(rng.integers(0, self.num_samples[song["clean"]] - self.length)),
+            swapped=bool(rng.random() < 0.5),
+            gain=random_gain(rng, self.quietest_db, self.loudness),
+            bitrate=nominal(variant) if rng.random() < 0.5 else 0,
+        )
+
+    def clip(self) -> tuple[np.ndarray, np.ndarray, float]:
         while True:
-            song = draw(self.kinds, rng)
-            variants = sorted(set(song) - {"clean"})
-            weights = np.array([self.weights[int(v)] if v.isdigit() else OTHER_WEIGHT for v in variants])
-            variant = variants[rng.choice(len(variants), p=weights / weights.sum())]
+            place = self.place()
             # Opened for each clip: thousands of songs are more than a process may hold open.
-            stored, coded = (np.load(song[name], mmap_mode="r") for name in ("clean", variant))
-            start = rng.integers(0, len(stored) - self.length)
-            clean = stored[start : start + self.length].T.astype(np.float32) / 32768
-            degraded = coded[start : start + self.length].T.astype(np.float32) / 16384
+            stored, coded = (np.load(path, mmap_mode="r") for path in (place.clean, place.degraded))
+            within = slice(place.start, place.start + self.length)
+            clean = stored[within].T.astype(np.float32) / CLEAN_SCALE
+            degraded = coded[within].T.astype(np.float32) / DEGRADED_SCALE
             if np.mean(clean**2) > AUDIBLE:
                 break
-        if rng.random() < 0.5:
+        if place.swapped:
             clean, degraded = clean[::-1], degraded[::-1]
-        gain = random_gain(rng, self.quietest_db, self.loudness)
-        return clean * gain, degraded * gain, nominal(variant) if rng.random() < 0.5 else 0
+        return clean * place.gain, degraded * place.gain, place.bitrate
 
     def batch(self, size: int) -> Batch:
         if (paths := self.arrays.changed()) is not None:
@@ -222,3 +253,37 @@ class Clips:
             degraded=torch.tensor(np.stack(degraded), dtype=torch.float32),
             bitrate=torch.tensor(bitrate, dtype=torch.float32),
         )
+
+
+class ResidentClips(Clips):
+    """The same out of a device's memory, which holds all songs from the beginning: a GPU would wait for the disk.
+
+    1.4 MB for each side of a piece of eight seconds. Clips that are next to silent are not left out.
+    """
+
+    def __init__(self, *arguments: Any, device: torch.device, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sort(self.arrays.changed() or [])
+        paths = sorted({path for songs in self.kinds.values() for song in songs for path in song.values()})
+        if not paths:
+            raise SystemExit(f"error: no pieces in {', '.join(map(str, self.arrays.folders))}")
+        lengths = [num_samples(path) for path in paths]
+        self.samples = torch.empty(sum(lengths), 2, dtype=torch.int16, device=device)
+        for path, part in zip(paths, self.samples.split(lengths), strict=True):
+            part.copy_(torch.from_numpy(np.load(path)))
+        self.begin = dict(zip(paths, np.cumsum([0, *lengths[:-1]]).tolist(), strict=True))
+
+    def batch(self, size: int) -> Batch:
+        places = [self.place() for _ in range(size)]
+        gain = self.on_device([place.gain for place in places])[:, None, None]
+        swapped = self.on_device([place.swapped for place in places])[:, None, None]
+        clips = []
+        for side, scale in (("clean", CLEAN_SCALE), ("degraded", DEGRADED_SCALE)):
+            starts = self.on_device([self.begin[getattr(place, side)] + place.start for place in places])
+            within = torch.arange(self.length, device=starts.device)
+            wav = self.samples[starts[:, None] + within].transpose(1, 2).float() / scale
+            clips.append(torch.where(swapped, wav.flip(1), wav) * gain)
+        return Batch(*clips, bitrate=self.on_device([float(place.bitrate) for place in places]))
+
+    def on_device(self, values: list[Any]) -> Tensor:
+        return torch.tensor(values, device=self.samples.device)

@@ -1,5 +1,6 @@
 """What is computed once, frames or repetitions, is what the networks see."""
 
+import copy
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import count
@@ -295,3 +296,54 @@ def test_a_stage_does_not_begin_without_the_one_before(
     with pytest.raises(SystemExit) as error:
         scripts["train_released"].main()
     assert error.value.code == 2 and f"--{option}" in capsys.readouterr().err and not out.exists()
+
+
+def write_pieces(folder: Path) -> None:
+    """Noise that an encoder took half of, as `scripts/augment_music.py` stores it."""
+    for number in range(2):
+        wav = 0.1 * np.random.default_rng(number).standard_normal((120_000 + number, 2))
+        for variant, sound, scale in (("clean", wav, 32_768), ("64", 0.5 * wav, 16_384)):
+            np.save(folder / f"mix_{number:06d}_22050@{variant}.npy", np.round(scale * sound).astype(np.int16))
+
+
+def test_clips_out_of_memory_are_those_of_the_disk(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    script = scripts["clips"]
+    write_pieces(tmp_path)
+    options = {"length": 67_584, "quietest_db": 30, "seed": 4}
+    resident = script.ResidentClips([tmp_path], {64: 1}, **options, device=torch.device("cpu"))
+    for path in tmp_path.glob("*.npy"):
+        path.unlink()
+    once = resident.batch(12)
+    write_pieces(tmp_path)
+    again = script.Clips([tmp_path], {64: 1}, **options).batch(12)
+    assert torch.equal(once.clean, again.clean) and torch.equal(once.bitrate, again.bitrate)
+    assert torch.equal(once.degraded, again.degraded) and len(once.clean.std(dim=(1, 2)).unique()) == 12
+    assert torch.allclose(once.degraded, 0.5 * once.clean, atol=1e-4)
+    with pytest.raises(SystemExit, match="no pieces in"):
+        script.ResidentClips([tmp_path / "none"], {64: 1}, **options, device=torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("steady")
+def test_levels_are_learned_and_the_bands_stay(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    script = scripts["train_released"]
+    torch.manual_seed(0)
+    level = SpectralLevel(width=8, num_blocks=1, frame_width=16)
+    before = copy.deepcopy(level.state_dict())
+    write_pieces(tmp_path)
+    clips = scripts["clips"].Clips([tmp_path], {64: 1}, length=67_584, quietest_db=30, seed=0)
+    options = {"minutes": 0.004, "learning_rate": 1e-3, "seed": 0, "batch_size": 2, "device": torch.device("cpu")}
+    script.train_levels(level, clips, tmp_path / "out.pt", options)
+    after = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {"head", "tail"} <= changed and not changed & {"frame_network", "band_tail", "correlation_tail"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["coarse", "--cache", "x", "--out", "y.pt", "--minutes", "1", "--device", "cuda"]
+    monkeypatch.setattr("sys.argv", ["train_released.py", *options])
+    with pytest.raises(SystemExit) as error:
+        scripts["train_released"].main()
+    assert error.value.code == 2 and "sees no CUDA device" in capsys.readouterr().err
