@@ -21,8 +21,9 @@ corrects it by repetitions, and alone, on what `scripts/cache_bins.py` wrote.
 `--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
-do nothing but train. `--device cuda` trains on a GPU, which holds all songs in its memory. `--out` is written every
-minute and taken up again when it exists. The weights that ship are the moving average in it (`scripts/release.py`).
+do nothing but train. `--device cuda` trains on a GPU, with the songs of `coarse`, `fine`, `fidelity`, `levels` and
+`perceptual` in its memory. `--out` is written every minute and taken up again when it exists. The weights that ship are
+the moving average in it (`scripts/release.py`).
 """
 
 import argparse
