@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from decode_vorbis import known_hz
-from degrade_music import roundtrip, store
+from degrade_music import CLEAN_SCALE, DEGRADED_SCALE, roundtrip, store
 from kinds import by_kind, draw
 from numpy.random import Generator
 from scipy.signal import fftconvolve, resample_poly
@@ -115,8 +115,8 @@ def write_piece(number: int, kinds: dict[str, list[Path]], as_it_is: float, out:
     except ValueError as error:
         print(f"left out {number} at {variant}: {error}", flush=True)
         return
-    store(out / f"{name}@{variant}.npy", degraded[warm_up:], 16384)
-    store(out / f"{name}@clean.npy", wav[warm_up:], 32768)
+    store(out / f"{name}@{variant}.npy", degraded[warm_up:], DEGRADED_SCALE)
+    store(out / f"{name}@clean.npy", wav[warm_up:], CLEAN_SCALE)
 
 
 def main() -> None:

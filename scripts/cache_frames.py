@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from augment_music import SAMPLE_RATE
 from clips import AUDIBLE, random_gain
-from degrade_music import write_array
+from degrade_music import CLEAN_SCALE, DEGRADED_SCALE, write_array
 
 from upscale.models.spectral_level import SpectralLevel
 from upscale.seeds import derive_seed
@@ -56,13 +56,14 @@ def write_frames(piece: Path, out: Path, model: SpectralLevel) -> None:
     path = out / piece.name
     if path.exists():
         return
-    clean = np.load(piece.with_name(f"{piece.stem.rsplit('@', 1)[0]}@clean.npy")).astype(np.float32) / 32768
+    clean_piece = piece.with_name(f"{piece.stem.rsplit('@', 1)[0]}@clean.npy")
+    clean = np.load(clean_piece).astype(np.float32) / CLEAN_SCALE
     if np.mean(clean**2) < AUDIBLE:
         return
     rng = np.random.default_rng(derive_seed("frames", piece.name))
     gain = random_gain(rng, quietest_db=36, loudness=3)
     order = rng.permutation(2)
-    degraded = np.load(piece).astype(np.float32) / 16384
+    degraded = np.load(piece).astype(np.float32) / DEGRADED_SCALE
     write_array(path, frames_of(model, gain * clean[:, order], gain * degraded[:, order], known_hz(piece)))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from degrade_music import CLEAN_SCALE, DEGRADED_SCALE
 from kinds import by_kind, draw
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from upscale.models.repeats import HOP, gather_repeats
 
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
-CLEAN_SCALE, DEGRADED_SCALE = 32768, 16384  # of full scale in the int16 of `scripts/degrade_music.py`
 HEADER_BYTES = 128  # of an .npy file
 AUDIBLE = 1e-7  # mean square; what is quieter teaches nothing
 RESCAN_SECONDS = 240  # songs that are still being rendered join as they come

@@ -23,6 +23,7 @@ from upscale import codec
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
+CLEAN_SCALE, DEGRADED_SCALE = 32768, 16384  # of full scale, in int16
 TAIL = 4096  # samples of silence appended before encoding: at some lengths FFmpeg's decoder drops the last few
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320)
 ALWAYS = (64, 96)
@@ -81,10 +82,10 @@ def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:
     wav = np.repeat(wav, 2, axis=1) if wav.shape[1] == 1 else wav
     if not every_bitrate and rng.random() < 0.1:
         wav = np.repeat(wav.mean(axis=1, keepdims=True), 2, axis=1)
-    store(out / f"{song.stem}@clean.npy", wav, 32768)
+    store(out / f"{song.stem}@clean.npy", wav, CLEAN_SCALE)
     for variant in missing:
         try:
-            store(out / f"{song.stem}@{variant}.npy", roundtrip(wav, variant), 16384)
+            store(out / f"{song.stem}@{variant}.npy", roundtrip(wav, variant), DEGRADED_SCALE)
         except ValueError as error:
             print(f"left out {song.stem} at {variant}: {error}", flush=True)
 
