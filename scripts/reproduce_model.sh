@@ -93,8 +93,8 @@ SONGS=$(ls $(for folder in $CACHE; do echo "$folder"/*@clean.npy; done) | sed "s
 MACHINE=$(grep -m1 "model name" /proc/cpuinfo | cut -d: -f2- | sed 's/^ *//')
 
 BEFORE="" LEVELS=""
-for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:150:1e-3 correlation:8:2e-3 levels:180:1e-3 \
-    perceptual:12:3e-4 repeat-levels:20:2e-3; do
+for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:150:1e-3 correlation:8:2e-3 levels:200:1e-3 \
+    repeat-levels:20:2e-3; do
     NAME=${STAGE%%:*} RATE=${STAGE##*:}
     MINUTES=${STAGE#*:} MINUTES=${MINUTES%:*}
     [ -z "${QUICK:-}" ] || MINUTES=1
@@ -114,13 +114,13 @@ for STAGE in coarse:45:2e-3 fine:25:2e-3 fidelity:80:1e-3 repeat:62:2e-3 bands:1
     set -- scripts/train_released.py "$NAME" --cache $SOURCE --out "$WORK/$NAME.pt" --minutes "$MINUTES" --rate "$RATE"
     case "$NAME" in
         coarse | bands) ;;
-        correlation | levels) set -- "$@" --levels "$LEVELS" ;;
+        correlation) set -- "$@" --levels "$LEVELS" ;;
         repeat-levels) set -- "$@" --filter "$BEFORE" ;;
         *) set -- "$@" --filter "$BEFORE" ${LEVELS:+--levels "$LEVELS"} ;;
     esac
     OMP_NUM_THREADS=1 "$PYTHON" "$@"
     case "$NAME" in
-        bands | correlation | levels) LEVELS="$WORK/$NAME.pt"; continue ;;
+        bands | correlation) LEVELS="$WORK/$NAME.pt"; continue ;;
         *) BEFORE="$WORK/$NAME.pt" ;;
     esac
     case "$NAME" in

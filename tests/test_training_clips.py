@@ -282,7 +282,7 @@ def test_each_stage_of_frames_trains_its_own_part(scripts: dict[str, ModuleType]
     assert errors[1] < 0.8 * errors[0]
 
 
-@pytest.mark.parametrize(("stage", "option"), [("correlation", "levels"), ("perceptual", "filter"), ("fine", "filter")])
+@pytest.mark.parametrize(("stage", "option"), [("correlation", "levels"), ("levels", "filter"), ("fine", "filter")])
 def test_a_stage_does_not_begin_without_the_one_before(
     scripts: dict[str, ModuleType],
     tmp_path: Path,
@@ -324,18 +324,33 @@ def test_clips_out_of_memory_are_those_of_the_disk(scripts: dict[str, ModuleType
 
 
 @pytest.mark.usefixtures("steady")
-def test_levels_are_learned_and_the_bands_stay(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+def test_levels_are_learned_and_the_rest_stays(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     script = scripts["train_released"]
     torch.manual_seed(0)
-    level = SpectralLevel(width=8, num_blocks=1, frame_width=16)
-    before = copy.deepcopy(level.state_dict())
+    model = SpectralFill(**TINY_CASCADE, **TINY_LEVEL)
+    before = copy.deepcopy(model.state_dict())
     write_pieces(tmp_path)
     clips = scripts["clips"].Clips([tmp_path], {64: 1}, length=67_584, quietest_db=30, seed=0)
     options = {"minutes": 0.004, "learning_rate": 1e-3, "seed": 0, "batch_size": 2, "device": torch.device("cpu")}
-    script.train_levels(level, clips, tmp_path / "out.pt", options)
+    script.train_levels(model, clips, tmp_path / "out.pt", options)
     after = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
-    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
-    assert {"head", "tail"} <= changed and not changed & {"frame_network", "band_tail", "correlation_tail"}
+    changed = {".".join(name.split(".")[:2]) for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {"level.head", "level.tail"} <= changed and not any(name.startswith("filter") for name in changed)
+    assert not changed & {"level.frame_network", "level.band_tail", "level.correlation_tail"}
+
+
+def test_what_is_heard_counts_more_under_a_low_lowpass(scripts: dict[str, ModuleType]) -> None:
+    script = scripts["train_released"]
+    loss = script.LevelLoss(1024, torch.device("cpu"))
+    clean, predicted, other = torch.rand(3, 1, 2, 1024, 48, generator=torch.Generator().manual_seed(0)) - 5
+    unlike = []
+    for cutoff in (11_000, 15_000):
+        degraded = torch.where(torch.arange(1024)[:, None] * 44_100 / 2048 < cutoff, other, -10.0)
+        objective, distance = loss(predicted, clean, degraded)
+        unlike.append(float(objective - distance))
+    assert float(distance) == pytest.approx(float((predicted - clean).square().mean(dim=2).sqrt().mean()))
+    ratio = script.UNLIKE_WEIGHTS[True] / script.UNLIKE_WEIGHTS[False]
+    assert unlike[1] > 0 and unlike[0] == pytest.approx(ratio * unlike[1], rel=1e-3)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
