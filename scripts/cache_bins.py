@@ -3,7 +3,7 @@
     python scripts/cache_bins.py --repeats FOLDER [FOLDER ...] --model WEIGHTS --out FOLDER [--workers 2]
 
 Of every song of `scripts/cache_repeats.py` up to two passages of eight seconds, at a gain that is drawn from its name,
-as `perceptual` (its checkpoint, or its bundle's weights) answers them; of each passage 36,000 bins that are heard.
+as `levels` (or the bundle of `perceptual`) answers them; of each passage 36,000 bins that are heard.
 OUT/NAME.npy, float16 [bins, features + 2]: the features, then how far the clean sound is above the answer, then the
 distance of that frame. The stage `repeat-levels` of `scripts/train_released.py` reads it. 12 MB and four seconds of a
 thread a song. A file that exists is kept.
@@ -89,7 +89,7 @@ def write_bins(song: Path, out: Path, model: SpectralFill) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=Path, nargs="+", required=True)
-    parser.add_argument("--model", type=Path, required=True, help="a checkpoint of `perceptual`, or a bundle's weights")
+    parser.add_argument("--model", type=Path, required=True, help="a checkpoint of `levels`, or a bundle's weights")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
