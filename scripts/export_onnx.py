@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def export(model: str, out: Path) -> list[dict[str, Any]]:
     """Write every file and the table; returns its rows."""
     whole_model = Restorer.load(model, device="cpu")
-    restorer = whole_model.without_repeats()
+    restorer = whole_model.nearsighted()
     if restorer is not whole_model:
-        print("an exported file does not look for repetitions: that part of the model stays behind")
+        print("an exported file does not look seconds ahead: that part of the model stays behind")
     name = restorer.traits.name
     whole = export_onnx(restorer, out / f"{name}.onnx")
     to_float16(whole, out / f"{name}-float16.onnx")

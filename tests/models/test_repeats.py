@@ -151,7 +151,8 @@ def test_a_chunk_with_context_equals_the_whole() -> None:
 
 
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}
-TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "num_rounds": 2, "period": 8192}
+TINY_ROUNDS = {"num_rounds": 2, "num_steps": 1, "period": 8192}
+TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, **TINY_ROUNDS}
 MODELS = {
     "cascade": lambda: SpectralCascade(**TINY_CASCADE, num_matches=1),
     "fill": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=1),
@@ -196,15 +197,16 @@ def test_levels_are_corrected_as_far_as_what_is_kept_reaches() -> None:
 
 
 @pytest.mark.parametrize("name", ["fill", "fill and levels"])
-def test_what_answers_sooner_is_the_same_without_repetitions(name: str) -> None:
+def test_what_answers_sooner_is_the_same_without_repetitions_and_steps(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
     restorer = Restorer.from_module(model, device="cpu")
-    nearsighted = restorer.without_repeats()
+    nearsighted = restorer.nearsighted()
     plain = MODELS["fill without"]()
+    plain.num_steps = 0
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if "repeat." not in name})
     assert nearsighted.traits.context == plain.context < restorer.traits.context == model.context
     wav = noise(2, 30_000).numpy()
     expected = Restorer.from_module(plain, device="cpu")(wav, 44_100, bitrate=64)
     np.testing.assert_allclose(nearsighted(wav, 44_100, bitrate=64), expected, atol=1e-6)
-    assert nearsighted.without_repeats() is nearsighted and model.filter.repeat is not None
+    assert nearsighted.nearsighted() is nearsighted and model.filter.repeat is not None

@@ -15,7 +15,7 @@ from upscale.models.stft import TightStft, mid_side
 TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}
 TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16}
-TINY_FILL = {**TINY_CASCADE, **TINY_LEVEL, "num_rounds": 2, "period": 8192}
+TINY_FILL = {**TINY_CASCADE, **TINY_LEVEL, "num_rounds": 2, "num_steps": 1, "period": 8192}
 UNRELATED = torch.zeros(1)  # left and right
 
 
@@ -191,13 +191,13 @@ def test_the_frame_network_looks_as_far_as_its_context_counts() -> None:
 
 def test_levels_that_are_true_bring_the_sound_nearer_round_by_round() -> None:
     """Degraded: every other band of bins 10 dB down, as where an encoder ran out of bits; told: the clean spectrum."""
-    model, clean = SpectralFill(**{**TINY_FILL, "num_rounds": 1}), noise(1, 2, 40_000)
+    model, clean = SpectralFill(**TINY_FILL), noise(1, 2, 40_000)
     spectrum = torch.fft.rfft(clean)
     spectrum *= torch.where(torch.arange(spectrum.shape[-1]) // 400 % 2 == 0, 1.0, 0.3)
     degraded = torch.fft.irfft(spectrum, n=clean.shape[-1])
     amplitude = torch.sqrt(10 ** model.level.log_power(model.stft.analyse(clean)) / model.level.power_scale)
     distances, errors = [lsd(clean, degraded)], [-si_sdr(clean, degraded)]
-    for model.num_rounds in (1, 8):
+    for model.num_rounds, model.num_steps in ((1, 0), (8, 0), (8, 16)):
         restored = model.with_levels(model.stft.analyse(degraded), amplitude, UNRELATED, num_samples=clean.shape[-1])
         distances.append(lsd(clean, restored))
         errors.append(-si_sdr(clean, restored))

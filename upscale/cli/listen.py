@@ -40,13 +40,13 @@ class Speed:
 def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     whole = Restorer.load(options.model, device=options.device)
-    restorer = whole.without_repeats()  # they lie seconds ahead
+    restorer = whole.nearsighted()
     found = examine(options.input)
     stream = restorer.stream(
         found.sample_rate, bitrate=found.effective_bitrate, mix=options.mix, chunk_seconds=options.chunk_seconds
     )
     latency = stream.latency / found.sample_rate
-    less = "" if restorer is whole else ", without looking for repetitions"
+    less = "" if restorer is whole else ", without what looks seconds ahead"
     print(f"{restorer.traits.name} on {restorer.backend.device}{less}: latency {latency * 1000:.0f} ms")
     sound_card = None if options.benchmark else _open_sound_card(found.sample_rate, found.channels)
     if sound_card is None:

@@ -93,11 +93,11 @@ def exportable(module: nn.Module) -> nn.Module:
 def export_onnx(restorer: Restorer, path: str | os.PathLike[str]) -> Path:
     """Write the model of `restorer` as float32 ONNX with dynamic batch and length.
 
-    What looks for repetitions in seconds of sound stays behind (`Restorer.without_repeats`).
+    What looks seconds ahead stays behind (`Restorer.nearsighted`).
     """
     if not isinstance(restorer.backend, TorchBackend):
         raise UserError("only a PyTorch model can be exported: give a bundle or a .ckpt")
-    restorer = restorer.without_repeats()
+    restorer = restorer.nearsighted()
     assert isinstance(restorer.backend, TorchBackend)
     path, traits = Path(path), restorer.traits
     module = exportable(restorer.backend.model)

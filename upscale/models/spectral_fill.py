@@ -6,8 +6,7 @@ holes below it, is filled. Where the piece plays a passage again, `LevelRepeat` 
 there. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture, as alike in left and
 right as the network says the clean sound was.
 
-Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. A few rounds of Griffin and Lim
-(1984), with the momentum of Perraudin et al. (2013), find a sound that nearly has them, and bring the phases along.
+`inversion` finds the sound that nearly has these levels.
 
 The texture matters more than it seems. Between two spectra of independent noise the root mean square difference of
 log10 power is 0.79, between noise and a spectrum without ripples only 0.56, so the texture is noise whose short-time
@@ -20,28 +19,22 @@ Shapes: B clips, C channels, T samples, F bins, N frames.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
 from upscale.models.guard import local_mean, spare
+from upscale.models.inversion import analyse, descent, onward, rounds
 from upscale.models.level_repeat import LevelRepeat
 from upscale.models.spectral_cascade import SpectralCascade
-from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel, Spectrum
+from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel
 from upscale.models.stage import Stage, whole
-from upscale.models.stft import TightStft, mid_side
+from upscale.models.stft import Spectrum, TightStft, mid_side
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
-MOMENTUM = 0.99  # how far a round goes on in the direction of the one before
 LOUD = 3.0  # times the mean power of the bins around a frame: half of such a bin stays as the filters made it
 MOST_ALIKE = 0.999  # correlation; at one its angle has no slope
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
-
-
-def onward(now: Tensor, before: Tensor | None) -> Tensor:
-    """A spectrum further along the way from that of the round before; itself in the first round."""
-    return now if before is None else now + MOMENTUM * (now - before)
 
 
 def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) -> Tensor:
@@ -63,8 +56,9 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
 
 
 class SpectralFill(nn.Module):
-    """`SpectralCascade` (whose arguments it takes), then the level of every bin, in `num_rounds` rounds.
+    """`SpectralCascade` (whose arguments it takes), then the level of every bin.
 
+    `num_rounds`, `num_steps`: of `inversion`, to a sound that has them.
     `repeat_levels`: the levels, too, are corrected by those of the `num_matches` matches.
     """
 
@@ -86,6 +80,7 @@ class SpectralFill(nn.Module):
         level_fold: int = 8,
         level_frame_width: int = 512,
         num_rounds: int = 8,
+        num_steps: int = 16,
         period: int = 32768,
         num_matches: int = 0,
         repeat_levels: bool = False,
@@ -109,7 +104,7 @@ class SpectralFill(nn.Module):
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size
         )
         self.repeat = LevelRepeat(num_matches) if repeat_levels else None
-        self.num_rounds = num_rounds
+        self.num_rounds, self.num_steps = num_rounds, num_steps
         self.channels, self.sample_rate = self.filter.channels, self.filter.sample_rate
         self.register_buffer("texture", flat_noise(period))
 
@@ -123,7 +118,12 @@ class SpectralFill(nn.Module):
     @property
     def fill_context(self) -> int:
         reach = self.repeat.reach * self.stft.hop if self.repeat else 0
-        return self.level.context + reach + self.num_rounds * self.stft.window_size
+        return self.level.context + reach + self.inversion_reach
+
+    @property
+    def inversion_reach(self) -> int:
+        """How far, in samples, a bin's level is heard: by a window each time the sound is put together."""
+        return (self.num_rounds + 2 * self.num_steps) * self.stft.window_size
 
     @property
     def fill_stride(self) -> int:
@@ -171,9 +171,9 @@ class SpectralFill(nn.Module):
         return self.with_levels(filtered, amplitude, correlation, num_samples=wav.shape[-1])
 
     def frames_around(self, kept: slice, num_samples: int) -> slice:
-        """Those whose levels have a part in these samples after all rounds."""
+        """Those whose levels have a part in these samples in the end."""
         first, last, _ = kept.indices(num_samples)
-        edge = self.num_rounds * self.stft.window_size
+        edge = self.inversion_reach
         return slice(max(first - edge, 0) // self.stft.hop, (last + edge) // self.stft.hop + 1)
 
     def of_matches(self, degraded: Spectrum, filtered: Spectrum, matches: Tensor) -> list[Tensor]:
@@ -230,26 +230,14 @@ class SpectralFill(nn.Module):
         real, imaginary = (part[:, :, :-1] for part in spectrum)
         kept = self.kept(real, imaginary)
         given = real * kept, imaginary * kept
-        trusted = real**2 + imaginary**2 > (TRUSTED * amplitude) ** 2
+        power = real**2 + imaginary**2
+        trusted = power > (TRUSTED * amplitude) ** 2
+        wanted = amplitude + kept * (torch.sqrt(power + 1e-20) - amplitude)
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
-        amplitude = (1 - kept) * amplitude
-        wav = self.with_amplitude(real, imaginary, amplitude, num_samples, given)
-        before: list[Tensor] | tuple[None, None] = None, None
-        for _ in range(self.num_rounds - 1):
-            now = [part[:, :, :-1] for part in self.stft.analyse(wav)]
-            real, imaginary = map(onward, now, before)
-            wav, before = self.with_amplitude(real, imaginary, amplitude, num_samples, given), now
-        return wav
-
-    def with_amplitude(
-        self, real: Tensor, imaginary: Tensor, amplitude: Tensor, num_samples: int, given: Spectrum
-    ) -> Tensor:
-        """Bins [B, 2, F - 1, N] turned up or down to `amplitude`, and what is `given`, to sound [B, 2, num_samples]."""
-        scale = amplitude * torch.rsqrt(real**2 + imaginary**2 + 1e-12)
-        real, imaginary = (
-            F.pad(part * scale + own, (0, 0, 0, 1)) for part, own in ((real, given[0]), (imaginary, given[1]))
-        )
-        return self.stft.synthesise(real, imaginary, num_samples)
+        free = 1 - kept
+        wav = rounds(self.stft, (real, imaginary), free * amplitude, given, self.num_rounds, num_samples)
+        floor = POWER_FLOOR / self.level.power_scale
+        return descent(self.stft, wav, wanted**2, free, floor, self.num_steps)
 
     def kept(self, real: Tensor, imaginary: Tensor) -> Tensor:
         """What share of each bin [B, 2, F - 1, N] stays as the filters made it: nearly all of one far louder than most.
@@ -270,6 +258,6 @@ class SpectralFill(nn.Module):
         period = len(self.texture)
         repeats = (num_samples + period - 1) // period
         wav = self.texture.repeat(repeats).narrow(0, 0, num_samples).expand(1, 1, -1)
-        real, imaginary = (part[:, :, :-1] for part in self.stft.analyse(wav))
+        real, imaginary = analyse(self.stft, wav)
         cosine, sine = torch.cos(angle / 2), torch.sin(angle / 2) * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).to(real)
         return real * cosine - imaginary * sine, real * sine + imaginary * cosine

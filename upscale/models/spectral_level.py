@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 from upscale.models.guard import local_mean
 from upscale.models.spectral_filter import TrunkBlock, bitrate_features, fold_bins, unfold_bins
-from upscale.models.stft import TightStft, mid_side
+from upscale.models.stft import Spectrum, TightStft, mid_side
 
 POWER_FLOOR = 1e-10  # that of upscale.metrics.lsd
-Spectrum = tuple[Tensor, Tensor]
 DILATIONS = (1, 2, 4, 1, 2, 4)  # of the frame network, in frames
 KERNEL, DROPOUT = 7, 0.1
 LOW_BINS = (128, 384)  # bins that the frame network sees one by one, then two by two: where the pitch is

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Spectrum = tuple[Tensor, Tensor]  # real and imaginary part
+
 
 def mid_side(wav: Tensor) -> Tensor:
     """Left/right to mid/side and back: [B, 2, ...] -> [B, 2, ...], orthonormal and its own inverse."""

@@ -70,21 +70,23 @@ class Restorer:
         )
         return cls(TorchBackend(module, traits, device))
 
-    def without_repeats(self) -> "Restorer":
-        """The same model without what looks seconds ahead for repetitions; itself where nothing does.
+    def nearsighted(self) -> "Restorer":
+        """The same model without what looks seconds ahead; itself where nothing does.
 
-        It answers sooner, and it is what an exported graph can hold.
+        That is what looks for repetitions, and the many steps towards the levels wanted (`SpectralFill.num_steps`). It
+        answers sooner, and it is what an exported graph can hold.
         """
         if not isinstance(self.backend, TorchBackend):
             return self
-        looking = [
-            name for name, part in self.backend.model.named_modules() if getattr(part, "repeat", None) is not None
-        ]
-        if not looking:
+        farsighted = {"repeat": None, "num_steps": 0}
+        module, changed = copy.deepcopy(self.backend.model), False
+        for part in module.modules():
+            for name, without in farsighted.items():
+                if getattr(part, name, without) != without:
+                    setattr(part, name, without)
+                    changed = True
+        if not changed:
             return self
-        module = copy.deepcopy(self.backend.model)
-        for name in looking:
-            module.get_submodule(name).repeat = None  # type: ignore[assignment]
         return self.from_module(
             module,
             device=self.backend.device,

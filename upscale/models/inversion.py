@@ -1,0 +1,81 @@
+"""From the levels that bins should have to a sound that nearly has them.
+
+Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. `rounds` of Griffin and Lim (1984),
+with the momentum of Perraudin et al. (2013), find one whose amplitudes are near, and bring the phases along. What they
+make small is the distance of amplitudes, though, which a quiet bin beside a loud one hardly matters to.
+
+`descent` goes on from there down the gradient of what counts, the squared difference of log power. As it stands, that
+gradient is of no use: it is endless where a bin is near zero. So each step takes it as far as a sound can follow it
+(through the inverse transform and back), in units of the amplitude wanted in each bin, and bounds it there: a bin moves
+by a few hundredths of what it should be, however steep the slope. In 16 steps that nearly halves the square of what
+eight rounds leave.
+
+Shapes: B clips, C channels, T samples, F bins, N frames.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from upscale.models.stft import Spectrum, TightStft
+
+MOMENTUM = 0.99  # how far a round goes on in the direction of the one before
+STEP = 0.4  # how far a step goes, times the bounded gradient
+BOUND = 0.1  # of the gradient: half of it is left where it is this long, and it is never longer than that
+INERTIA = 0.5  # what is left of the step before in the next
+
+
+def onward(now: Tensor, before: Tensor | None) -> Tensor:
+    """A spectrum further along the way from that of the round before; itself in the first round."""
+    return now if before is None else now + MOMENTUM * (now - before)
+
+
+def analyse(stft: TightStft, wav: Tensor) -> Spectrum:
+    """[B, C, T] -> real and imaginary part [B, C, F - 1, N], without the last bin."""
+    real, imaginary = stft.analyse(wav)
+    return real[:, :, :-1], imaginary[:, :, :-1]
+
+
+def synthesise(stft: TightStft, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
+    """The inverse: what is closest to it among sounds [B, C, num_samples], with nothing in the last bin."""
+    return stft.synthesise(F.pad(real, (0, 0, 0, 1)), F.pad(imaginary, (0, 0, 0, 1)), num_samples)
+
+
+def rounds(
+    stft: TightStft, spectrum: Spectrum, amplitude: Tensor, given: Spectrum, num_rounds: int, num_samples: int
+) -> Tensor:
+    """A sound [B, C, num_samples] whose bins are `given` and in beside them nearly have this amplitude.
+
+    All [B, C, F - 1, N]; the phase of the first round is that of `spectrum`.
+    """
+    before: Spectrum | tuple[None, None] = None, None
+    real, imaginary = spectrum
+    while True:
+        scale = amplitude * torch.rsqrt(real**2 + imaginary**2 + 1e-12)
+        wav = synthesise(stft, real * scale + given[0], imaginary * scale + given[1], num_samples)
+        num_rounds -= 1
+        if num_rounds <= 0:
+            return wav
+        now = analyse(stft, wav)
+        real, imaginary = (onward(*parts) for parts in zip(now, before, strict=True))
+        before = now
+
+
+def descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
+    """The sound [B, C, T] in `num_steps` steps towards this power of its bins, to each of which `floor` is added.
+
+    `free` (as `power` [B, C, F - 1, N]): how far each bin may move, 0 to 1.
+    """
+    wanted = power + floor
+    unit = torch.sqrt(wanted) * free
+    real = imaginary = torch.zeros_like(power)
+    for _ in range(num_steps):
+        now = analyse(stft, wav)
+        found = now[0] ** 2 + now[1] ** 2 + floor
+        slope = torch.log(found / wanted) / found
+        downhill = analyse(stft, synthesise(stft, slope * now[0], slope * now[1], wav.shape[-1]))
+        downhill = unit * downhill[0], unit * downhill[1]
+        bounded = BOUND / (BOUND + torch.sqrt(downhill[0] ** 2 + downhill[1] ** 2 + 1e-12))
+        real, imaginary = INERTIA * real + bounded * downhill[0], INERTIA * imaginary + bounded * downhill[1]
+        wav = wav - STEP * synthesise(stft, unit * real, unit * imaginary, wav.shape[-1])
+    return wav
