@@ -67,15 +67,13 @@ def descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: fl
     `free` (as `power` [B, C, F - 1, N]): how far each bin may move, 0 to 1.
     """
     wanted = power + floor
-    unit = torch.sqrt(wanted) * free
-    real = imaginary = torch.zeros_like(power)
+    unit = F.pad(torch.sqrt(wanted) * free, (0, 0, 0, 1))  # the last bin does not count
+    velocity = torch.zeros_like(unit, dtype=unit.dtype.to_complex())
     for _ in range(num_steps):
-        now = analyse(stft, wav)
-        found = now[0] ** 2 + now[1] ** 2 + floor
-        slope = torch.log(found / wanted) / found
-        downhill = analyse(stft, synthesise(stft, slope * now[0], slope * now[1], wav.shape[-1]))
-        downhill = unit * downhill[0], unit * downhill[1]
-        bounded = BOUND / (BOUND + torch.sqrt(downhill[0] ** 2 + downhill[1] ** 2 + 1e-12))
-        real, imaginary = INERTIA * real + bounded * downhill[0], INERTIA * imaginary + bounded * downhill[1]
-        wav = wav - STEP * synthesise(stft, unit * real, unit * imaginary, wav.shape[-1])
+        spectrum = stft.spectrum(wav)
+        found = spectrum.real[:, :, :-1] ** 2 + spectrum.imag[:, :, :-1] ** 2 + floor
+        slope = F.pad(torch.log(found / wanted) / found, (0, 0, 0, 1))
+        downhill = unit * stft.spectrum(stft.sound(slope * spectrum, wav.shape[-1]))
+        velocity = INERTIA * velocity + BOUND / (BOUND + downhill.abs()) * downhill
+        wav = wav - STEP * stft.sound(unit * velocity, wav.shape[-1])
     return wav

@@ -37,10 +37,18 @@ class TightStft(nn.Module):
         window = torch.hann_window(window_size)
         self.register_buffer("window", window.sqrt() if overlap == 2 else window * (8 / 3 / overlap) ** 0.5, False)
 
-    def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, wav: Tensor) -> Spectrum:
+        spectrum = self.spectrum(wav)
+        return spectrum.real, spectrum.imag
+
+    def synthesise(self, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
+        return self.sound(torch.complex(real, imaginary), num_samples)
+
+    def spectrum(self, wav: Tensor) -> Tensor:
+        """`analyse` in one: complex [B, C, F, N]."""
         # Up to a whole hop, and half a window more: the last sample lies under as many windows as every other.
         padded = F.pad(wav, (self.lead, -wav.shape[-1] % self.hop + self.window_size // 2))
-        spectrum = torch.stft(
+        return torch.stft(
             padded.flatten(0, 1),
             n_fft=self.window_size,
             hop_length=self.hop,
@@ -48,15 +56,14 @@ class TightStft(nn.Module):
             pad_mode="constant",
             return_complex=True,
         ).unflatten(0, wav.shape[:2])
-        return spectrum.real, spectrum.imag
 
-    def synthesise(self, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
-        spectrum = torch.complex(real, imaginary)
+    def sound(self, spectrum: Tensor, num_samples: int) -> Tensor:
+        """`synthesise` of it."""
         wav = torch.istft(
             spectrum.flatten(0, 1),
             n_fft=self.window_size,
             hop_length=self.hop,
             window=self.window,
-            length=(real.shape[-1] - 1) * self.hop,
+            length=(spectrum.shape[-1] - 1) * self.hop,
         )
-        return wav.unflatten(0, real.shape[:2])[..., self.lead : self.lead + num_samples]
+        return wav.unflatten(0, spectrum.shape[:2])[..., self.lead : self.lead + num_samples]
