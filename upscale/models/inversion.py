@@ -36,29 +36,25 @@ def analyse(stft: TightStft, wav: Tensor) -> Spectrum:
     return real[:, :, :-1], imaginary[:, :, :-1]
 
 
-def synthesise(stft: TightStft, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
-    """The inverse: what is closest to it among sounds [B, C, num_samples], with nothing in the last bin."""
-    return stft.synthesise(F.pad(real, (0, 0, 0, 1)), F.pad(imaginary, (0, 0, 0, 1)), num_samples)
-
-
 def rounds(
     stft: TightStft, spectrum: Spectrum, amplitude: Tensor, given: Spectrum, num_rounds: int, num_samples: int
 ) -> Tensor:
-    """A sound [B, C, num_samples] whose bins are `given` and in beside them nearly have this amplitude.
+    """A sound [B, C, num_samples] whose bins nearly are `given` plus something of this amplitude.
 
-    All [B, C, F - 1, N]; the phase of the first round is that of `spectrum`.
+    All [B, C, F - 1, N]; the last bin is empty. The phase of the first round is that of `spectrum`.
     """
-    before: Spectrum | tuple[None, None] = None, None
-    real, imaginary = spectrum
-    while True:
+
+    def levelled(real: Tensor, imaginary: Tensor) -> Tensor:
         scale = amplitude * torch.rsqrt(real**2 + imaginary**2 + 1e-12)
-        wav = synthesise(stft, real * scale + given[0], imaginary * scale + given[1], num_samples)
-        num_rounds -= 1
-        if num_rounds <= 0:
-            return wav
+        real, imaginary = real * scale + given[0], imaginary * scale + given[1]
+        return stft.synthesise(F.pad(real, (0, 0, 0, 1)), F.pad(imaginary, (0, 0, 0, 1)), num_samples)
+
+    wav = levelled(*spectrum)
+    before: Spectrum | tuple[None, None] = None, None
+    for _ in range(num_rounds - 1):
         now = analyse(stft, wav)
-        real, imaginary = (onward(*parts) for parts in zip(now, before, strict=True))
-        before = now
+        wav, before = levelled(*map(onward, now, before)), now
+    return wav
 
 
 def descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
