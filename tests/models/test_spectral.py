@@ -224,6 +224,21 @@ def test_loud_bins_stay_as_the_filters_made_them() -> None:
     assert model.kept(silent, silent).abs().max() == 0
 
 
+def test_what_is_kept_hears_no_level_far_away() -> None:
+    """32 times the sound is put together, and half as many windows are enough."""
+    model, length = SpectralFill(**{**TINY_FILL, "num_rounds": 8, "num_steps": 12}), 196_608
+    spectrum = model.stft.analyse(noise(1, 2, length))
+    amplitude = 0.3 * torch.sqrt(spectrum[0][:, :, :-1] ** 2 + spectrum[1][:, :, :-1] ** 2) + 0.1
+    kept = slice(90_000, 110_000)
+    frames = model.frames_around(kept, length)
+    assert 0 < frames.start < frames.stop < amplitude.shape[-1]
+    whole, part = (model.with_levels(spectrum, amplitude, UNRELATED, length, among) for among in (None, frames))
+    assert part.shape == whole.shape
+    difference = (part - whole)[..., kept].square().mean() / whole[..., kept].square().mean()
+    assert 10 * torch.log10(difference) < -60
+    assert part[..., : frames.start * model.stft.hop].abs().max() == 0
+
+
 def correlated(correlation: float, num_samples: int) -> torch.Tensor:
     """White noise, left and right: [1, 2, num_samples]."""
     mid, side = noise(2, num_samples, cutoff=22_050)

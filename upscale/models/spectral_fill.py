@@ -19,6 +19,7 @@ Shapes: B clips, C channels, T samples, F bins, N frames.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
@@ -34,6 +35,8 @@ TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's pha
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
 LOUD = 3.0  # times the mean power of the bins around a frame: half of such a bin stays as the filters made it
 MOST_ALIKE = 0.999  # correlation; at one its angle has no slope
+HEARD_WINDOWS = 16  # beyond which what rounds and steps make of a level is 100 dB below the sound
+FRAMES_BEYOND = 4  # that the transform has of a sound, beside one for each hop
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
 
 
@@ -122,8 +125,8 @@ class SpectralFill(nn.Module):
 
     @property
     def inversion_reach(self) -> int:
-        """How far, in samples, a bin's level is heard: by a window each time the sound is put together."""
-        return (self.num_rounds + 2 * self.num_steps) * self.stft.window_size
+        """How far, in samples, a bin's level is heard: by a window each time the sound is put together, but fainter."""
+        return min(self.num_rounds + 2 * self.num_steps, HEARD_WINDOWS) * self.stft.window_size
 
     @property
     def fill_stride(self) -> int:
@@ -164,11 +167,13 @@ class SpectralFill(nn.Module):
         """
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
         log_power, correlation = self.level.answer(wav, degraded, filtered, bitrate)
+        frames = self.frames_around(kept, wav.shape[-1]) if kept else None
         if self.repeat is not None and matches is not None:
-            frames = self.frames_around(kept or slice(None), wav.shape[-1])
-            log_power = self.repeat(log_power, *self.of_matches(degraded, filtered, matches), frames=frames)
+            log_power = self.repeat(
+                log_power, *self.of_matches(degraded, filtered, matches), frames=frames or slice(None)
+            )
         amplitude = self.amplitude(log_power, degraded)
-        return self.with_levels(filtered, amplitude, correlation, num_samples=wav.shape[-1])
+        return self.with_levels(filtered, amplitude, correlation, num_samples=wav.shape[-1], frames=frames)
 
     def frames_around(self, kept: slice, num_samples: int) -> slice:
         """Those whose levels have a part in these samples in the end."""
@@ -220,24 +225,38 @@ class SpectralFill(nn.Module):
         ratio = mean[:, 1:] / (NARROW * mean[:, :1] + 1e-12)
         return torch.sqrt(ratio.clamp(min=1e-12, max=1.0))[:, :, None]
 
-    def with_levels(self, spectrum: Spectrum, amplitude: Tensor, correlation: Tensor, num_samples: int) -> Tensor:
+    def with_levels(
+        self,
+        spectrum: Spectrum,
+        amplitude: Tensor,
+        correlation: Tensor,
+        num_samples: int,
+        frames: slice | None = None,
+    ) -> Tensor:
         """A sound [B, 2, num_samples] that nearly has this amplitude [B, 2, F - 1, N], near to `spectrum` in phase.
 
-        Where neither is `spectrum`'s, left and right have this `correlation` [B, 1, F - 1, N].
+        Where neither is `spectrum`'s, left and right have this `correlation` [B, 1, F - 1, N]. Silent but in `frames`.
         """
         angle = self.stereo_width(spectrum) * torch.acos(correlation.clamp(-MOST_ALIKE, MOST_ALIKE))
         texture_real, texture_imaginary = self.texture_spectrum(angle, num_samples)
         real, imaginary = (part[:, :, :-1] for part in spectrum)
         kept = self.kept(real, imaginary)
-        given = real * kept, imaginary * kept
+        given = [real * kept, imaginary * kept]
         power = real**2 + imaginary**2
         trusted = power > (TRUSTED * amplitude) ** 2
         wanted = amplitude + kept * (torch.sqrt(power + 1e-20) - amplitude)
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
-        free = 1 - kept
-        wav = rounds(self.stft, (real, imaginary), free * amplitude, given, self.num_rounds, num_samples)
-        floor = POWER_FLOOR / self.level.power_scale
-        return descent(self.stft, wav, wanted**2, free, floor, self.num_steps)
+        bins = [real, imaginary, *given, amplitude, wanted, 1 - kept]
+        start, end = 0, num_samples
+        if frames:
+            first, last, _ = frames.indices(real.shape[-1])
+            start = first * self.stft.hop
+            end = min((last - FRAMES_BEYOND) * self.stft.hop, num_samples)
+            bins = [part[..., frames] for part in bins]
+        real, imaginary, *given, amplitude, wanted, free = bins
+        wav = rounds(self.stft, (real, imaginary), free * amplitude, (given[0], given[1]), self.num_rounds, end - start)
+        wav = descent(self.stft, wav, wanted**2, free, POWER_FLOOR / self.level.power_scale, self.num_steps)
+        return F.pad(wav, (start, num_samples - end)) if frames else wav
 
     def kept(self, real: Tensor, imaginary: Tensor) -> Tensor:
         """What share of each bin [B, 2, F - 1, N] stays as the filters made it: nearly all of one far louder than most.
