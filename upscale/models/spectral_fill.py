@@ -35,7 +35,7 @@ TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's pha
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
 LOUD = 3.0  # times the mean power of the bins around a frame: half of such a bin stays as the filters made it
 MOST_ALIKE = 0.999  # correlation; at one its angle has no slope
-HEARD_WINDOWS = 16  # beyond which what rounds and steps make of a level is 100 dB below the sound
+HEARD_WINDOWS = 16  # beyond which what rounds and steps make of a level is 70 dB and more below the sound
 FRAMES_BEYOND = 4  # that the transform has of a sound, beside one for each hop
 NARROW = 0.01  # power of side beside mid from which on the two channels are filled independently
 
