@@ -168,9 +168,12 @@ def test_a_model_of_two_stages_in_chunks_equals_one_call(channels, rate):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fidelity", "perceptual"])
-def test_a_shipped_models_stream_equals_offline(name):
-    """Blocks of 1 to 60,000 samples, as they come; the default chunks of a stream against those of a whole file."""
+@pytest.mark.parametrize(("name", "tolerance"), [("fidelity", 1e-5), ("perceptual", 1e-4)])
+def test_a_shipped_models_stream_equals_offline(name, tolerance):
+    """Blocks of 1 to 60,000 samples, as they come; the default chunks of a stream against those of a whole file.
+
+    `perceptual` looks as far as its levels are heard (`HEARD_WINDOWS`), not as far as they could be.
+    """
     from upscale.codec import CodecSpec, roundtrip
     from upscale.corpus import demo
 
@@ -189,4 +192,4 @@ def test_a_shipped_models_stream_equals_offline(name):
     outputs.append(stream.flush())
     offline = restorer(wav, RATE, bitrate=64)
     assert np.abs(offline - wav).max() > 1e-2, "the model does something"
-    np.testing.assert_allclose(np.concatenate(outputs, axis=1), offline, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(outputs, axis=1), offline, atol=tolerance)
