@@ -71,7 +71,7 @@ class Restorer:
         return cls(TorchBackend(module, traits, device))
 
     def nearsighted(self) -> "Restorer":
-        """The same model without what looks seconds ahead; itself where nothing does.
+        """The same model without what looks seconds ahead or is long to compute; itself where nothing is.
 
         That is what looks for repetitions, and the many steps towards the levels wanted (`SpectralFill.num_steps`). It
         answers sooner, and it is what an exported graph can hold.
