@@ -78,15 +78,15 @@ class Restorer:
         """
         if not isinstance(self.backend, TorchBackend):
             return self
-        farsighted = {"repeat": None, "num_steps": 0}
-        module, changed = copy.deepcopy(self.backend.model), False
-        for part in module.modules():
-            for name, without in farsighted.items():
-                if getattr(part, name, without) != without:
-                    setattr(part, name, without)
-                    changed = True
-        if not changed:
+        without = {"repeat": None, "num_steps": 0}
+        parts = self.backend.model.modules()
+        if all(getattr(part, name, nothing) == nothing for part in parts for name, nothing in without.items()):
             return self
+        module = copy.deepcopy(self.backend.model)
+        for part in module.modules():
+            for name, nothing in without.items():
+                if hasattr(part, name):
+                    setattr(part, name, nothing)
         return self.from_module(
             module,
             device=self.backend.device,
