@@ -246,17 +246,31 @@ class SpectralFill(nn.Module):
         trusted = power > (TRUSTED * amplitude) ** 2
         wanted = amplitude + kept * (torch.sqrt(power + 1e-20) - amplitude)
         real, imaginary = torch.where(trusted, real, texture_real), torch.where(trusted, imaginary, texture_imaginary)
-        bins = [real, imaginary, *given, amplitude, wanted, 1 - kept]
-        start, end = 0, num_samples
-        if frames:
-            first, last, _ = frames.indices(real.shape[-1])
-            start = first * self.stft.hop
-            end = min((last - FRAMES_BEYOND) * self.stft.hop, num_samples)
-            bins = [part[..., frames] for part in bins]
-        real, imaginary, *given, amplitude, wanted, free = bins
-        wav = rounds(self.stft, (real, imaginary), free * amplitude, (given[0], given[1]), self.num_rounds, end - start)
-        wav = descent(self.stft, wav, wanted**2, free, POWER_FLOOR / self.level.power_scale, self.num_steps)
-        return F.pad(wav, (start, num_samples - end)) if frames else wav
+        bins = (real, imaginary, *given, amplitude, wanted, 1 - kept)
+        if frames is None:
+            return self.inverted(*bins, num_samples=num_samples)
+        first, last, _ = frames.indices(real.shape[-1])
+        start, end = first * self.stft.hop, min((last - FRAMES_BEYOND) * self.stft.hop, num_samples)
+        wav = self.inverted(*(part[..., frames] for part in bins), num_samples=end - start)
+        return F.pad(wav, (start, num_samples - end))
+
+    def inverted(
+        self,
+        real: Tensor,
+        imaginary: Tensor,
+        given_real: Tensor,
+        given_imaginary: Tensor,
+        amplitude: Tensor,
+        wanted: Tensor,
+        free: Tensor,
+        *,
+        num_samples: int,
+    ) -> Tensor:
+        """The sound [B, 2, num_samples] of bins [B, 2, F - 1, N]: what is given, and as far as they are `free` of it,
+        this amplitude in the phase of the first two; `wanted`: the amplitude of both together."""
+        given = given_real, given_imaginary
+        wav = rounds(self.stft, (real, imaginary), free * amplitude, given, self.num_rounds, num_samples)
+        return descent(self.stft, wav, wanted**2, free, POWER_FLOOR / self.level.power_scale, self.num_steps)
 
     def kept(self, real: Tensor, imaginary: Tensor) -> Tensor:
         """What share of each bin [B, 2, F - 1, N] stays as the filters made it: nearly all of one far louder than most.
