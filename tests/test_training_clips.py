@@ -179,7 +179,7 @@ def test_the_stage_trains_what_mixes_repetitions_alone(scripts: dict[str, Module
     assert kept.keys() == {name for name in before if not name.startswith("repeat.")}
 
 
-TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "period": 8192}
+TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "num_alike": 8, "period": 8192}
 
 
 def write_bins(scripts: dict[str, ModuleType], folder: Path, model: SpectralFill) -> torch.Tensor:

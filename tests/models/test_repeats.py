@@ -151,7 +151,7 @@ def test_a_chunk_with_context_equals_the_whole() -> None:
 
 
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}
-TINY_ROUNDS = {"num_rounds": 2, "num_steps": 1, "period": 8192}
+TINY_ROUNDS = {"num_alike": 8, "num_rounds": 2, "num_steps": 1, "period": 8192}
 TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, **TINY_ROUNDS}
 MODELS = {
     "cascade": lambda: SpectralCascade(**TINY_CASCADE, num_matches=1),
@@ -197,13 +197,13 @@ def test_levels_are_corrected_as_far_as_what_is_kept_reaches() -> None:
 
 
 @pytest.mark.parametrize("name", ["fill", "fill and levels"])
-def test_what_answers_sooner_is_the_same_without_repetitions_and_steps(name: str) -> None:
+def test_what_answers_sooner_is_the_same_without_what_takes_long(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
     restorer = Restorer.from_module(model, device="cpu")
     nearsighted = restorer.nearsighted()
     plain = MODELS["fill without"]()
-    plain.num_steps = 0
+    plain.num_alike = plain.num_steps = 0
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if "repeat." not in name})
     assert nearsighted.traits.context == plain.context < restorer.traits.context == model.context
     wav = noise(2, 30_000).numpy()

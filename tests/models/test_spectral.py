@@ -14,7 +14,7 @@ from upscale.models.stft import TightStft, mid_side
 
 TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}
-TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16}
+TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "num_alike": 8}
 TINY_FILL = {**TINY_CASCADE, **TINY_LEVEL, "num_rounds": 2, "num_steps": 1, "period": 8192}
 UNRELATED = torch.zeros(1)  # left and right
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
+from upscale.models.alike import NEIGHBOURS, mean_of_alike
 from upscale.models.guard import local_mean, spare
 from upscale.models.inversion import analyse, descent, onward, rounds
 from upscale.models.level_repeat import LevelRepeat
@@ -61,7 +62,8 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
 class SpectralFill(nn.Module):
     """`SpectralCascade` (whose arguments it takes), then the level of every bin.
 
-    `num_rounds`, `num_steps`: of `inversion`, to a sound that has them.
+    `num_alike`: how many frames to both sides are looked at for those that are alike (`mean_of_alike`).
+    `num_rounds`, `num_steps`: of `inversion`, to a sound that has the levels.
     `repeat_levels`: the levels, too, are corrected by those of the `num_matches` matches.
     """
 
@@ -82,6 +84,7 @@ class SpectralFill(nn.Module):
         num_level_blocks: int = 4,
         level_fold: int = 8,
         level_frame_width: int = 512,
+        num_alike: int = 256,
         num_rounds: int = 16,
         num_steps: int = 24,
         period: int = 32768,
@@ -107,7 +110,7 @@ class SpectralFill(nn.Module):
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size
         )
         self.repeat = LevelRepeat(num_matches) if repeat_levels else None
-        self.num_rounds, self.num_steps = num_rounds, num_steps
+        self.num_alike, self.num_rounds, self.num_steps = num_alike, num_rounds, num_steps
         self.channels, self.sample_rate = self.filter.channels, self.filter.sample_rate
         self.register_buffer("texture", flat_noise(period))
 
@@ -120,8 +123,9 @@ class SpectralFill(nn.Module):
 
     @property
     def fill_context(self) -> int:
-        reach = self.repeat.reach * self.stft.hop if self.repeat else 0
-        return self.level.context + reach + self.inversion_reach
+        frames = self.repeat.reach if self.repeat else 0
+        frames += self.num_alike + NEIGHBOURS if self.num_alike else 0
+        return self.level.context + frames * self.stft.hop + self.inversion_reach
 
     @property
     def inversion_reach(self) -> int:
@@ -167,6 +171,9 @@ class SpectralFill(nn.Module):
         """
         degraded, filtered = (self.stft.analyse(sound) for sound in (wav, filtered_wav))
         log_power, correlation = self.level.answer(wav, degraded, filtered, bitrate)
+        if self.num_alike:
+            given, floor = self.level.log_power(degraded), math.log10(POWER_FLOOR)
+            log_power = mean_of_alike(log_power, given, floor, self.num_alike)
         frames = self.frames_around(kept, wav.shape[-1]) if kept else None
         if self.repeat is not None and matches is not None:
             log_power = self.repeat(

@@ -73,12 +73,12 @@ class Restorer:
     def nearsighted(self) -> "Restorer":
         """The same model without what looks seconds ahead or is long to compute; itself where nothing is.
 
-        That is what looks for repetitions, and the many steps towards the levels wanted (`SpectralFill.num_steps`). It
-        answers sooner, and it is what an exported graph can hold.
+        That is what looks for repetitions and for frames that are alike, and the many steps towards the levels wanted
+        (`SpectralFill.num_alike`, `num_steps`). It answers sooner, and it is what an exported graph can hold.
         """
         if not isinstance(self.backend, TorchBackend):
             return self
-        without = {"repeat": None, "num_steps": 0}
+        without = {"repeat": None, "num_alike": 0, "num_steps": 0}
         parts = self.backend.model.modules()
         if all(getattr(part, name, nothing) == nothing for part in parts for name, nothing in without.items()):
             return self
