@@ -16,6 +16,11 @@ from upscale.training.non_finite import NonFiniteLoss
 from upscale.training.resume import LAST_NAME, PREVIOUS_NAME
 
 
+def is_killed_worker(error: BaseException) -> bool:
+    """Whether a data worker died: torch says so wherever the run is just then, in its handler of SIGCHLD."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and renames, so that a kill in the middle leaves the previous checkpoint.
 
@@ -30,6 +35,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
             os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+            if is_killed_worker(error):
+                raise
             raise UserError(
                 f"{path} cannot be written ({getattr(error, 'strerror', None) or 'disk full?'}): "
                 "make room, then go on with resume="
@@ -93,6 +100,10 @@ class LastCheckpoint(Callback):
         self._saving = True
         try:
             trainer.save_checkpoint(self.path, weights_only=False)
+        except RuntimeError as error:
+            if is_killed_worker(error):
+                self._saved_step = 0  # the disk is well: saved on the way out
+            raise
         finally:
             self._saving = False
 

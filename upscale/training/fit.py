@@ -29,7 +29,7 @@ from torch import nn
 
 from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
-from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
+from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO, is_killed_worker
 from upscale.training.cuda_graph import CudaGraph
 from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
@@ -73,7 +73,7 @@ def fit(config: DictConfig) -> float | None:
             raise
         raise UserError(f"{output_dir} cannot be written ({error.strerror}): make room, then {go_on}") from error
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+        if not is_killed_worker(error):
             raise
         raise UserError(
             "a data worker was killed, perhaps for want of memory: go on with fewer of them, "
