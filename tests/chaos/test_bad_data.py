@@ -153,5 +153,6 @@ def test_a_killed_data_worker_is_one_clear_line(make_run: MakeRun, fault: Fault)
     assert run.wait() == 1
     assert "error: a data worker was killed" in run.log() and "data.num_workers=1" in run.log()
     assert "Traceback" not in run.log(), run.log()[-3000:]
-    assert run.checkpoint()["global_step"] in (max(run.steps()), max(run.steps()) - 1, 4)
+    # Saved every two steps; a step is in the diary after it is in the checkpoint.
+    assert abs(run.checkpoint()["global_step"] - max(run.steps())) <= 1
     fault("data worker killed")

@@ -185,3 +185,14 @@ def test_predegraded_without_stored_versions(tmp_path):
     data = ShardDataModule(str(tmp_path), CodecSampler(), clip_seconds=0.5, num_workers=0, predegraded=True)
     with pytest.raises(UserError, match=r"no degraded clips.*degrade="):
         data.setup("fit")
+
+
+def test_a_worker_whose_run_ended_says_nothing(capsys):
+    """The thread that hands batches on prints what breaks there; all but the other end's going is worth a look."""
+    from upscale.datamodule.module import _without_broken_connections as hook
+
+    hook(ConnectionResetError, ConnectionResetError(104, "Connection reset by peer"), None)
+    hook(EOFError, EOFError(), None)
+    assert capsys.readouterr().err == ""
+    hook(KeyError, KeyError("key"), None)
+    assert "KeyError" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 """Shards in, batches of degraded and clean clips out: the LightningDataModule."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -101,7 +103,7 @@ class ShardDataModule(LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _prepare_worker,
         }
 
     def _rank(self) -> tuple[int, int]:
@@ -148,5 +150,12 @@ class ShardDataModule(LightningDataModule):
         return index.select(usable)
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     torch.set_num_threads(1)  # parallelism is in the processes
+    sys.excepthook = _without_broken_connections
+
+
+def _without_broken_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A run that ends while a worker hands it a batch says why itself; the worker's thread would print a traceback."""
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
