@@ -18,7 +18,7 @@ from upscale.training.resume import LAST_NAME, PREVIOUS_NAME
 
 def is_killed_worker(error: BaseException) -> bool:
     """Whether a data worker died: torch says so wherever the run is just then, in its handler of SIGCHLD."""
-    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+    return str(error).startswith("DataLoader worker")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
