@@ -1,6 +1,8 @@
 """What is in a batch: aligned pairs at one gain, from the middle of a longer encode."""
 
 import sys
+import threading
+from multiprocessing import reduction
 
 import numpy as np
 import pytest
@@ -187,9 +189,31 @@ def test_predegraded_without_stored_versions(tmp_path):
         data.setup("fit")
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_batch_that_breaks_off_is_a_killed_worker_if_one_was(make, monkeypatch, killed):
+    """A worker that dies while its batch is read: its connections close first, torch hears of its end later."""
+    from torch.utils.data._utils import signal_handling
+
+    loader = make(num_workers=1).train_dataloader()
+
+    def recv_handle(connection):
+        (worker,) = loader._iterator._workers
+        if killed:
+            threading.Timer(0.3, worker.kill).start()
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(signal_handling, "_error_if_any_worker_fails", lambda: None)
+    monkeypatch.setattr(reduction, "recv_handle", recv_handle)
+    error, message = (
+        (RuntimeError, "^DataLoader worker was killed") if killed else (ConnectionResetError, "reset by peer")
+    )
+    with pytest.raises(error, match=message):
+        next(iter(loader))
+
+
 def test_a_worker_whose_run_ended_says_nothing(capsys):
     """The thread that hands batches on prints what breaks there; all but the other end's going is worth a look."""
-    from upscale.datamodule.module import _without_broken_connections as hook
+    from upscale.datamodule.workers import _without_broken_connections as hook
 
     hook(ConnectionResetError, ConnectionResetError(104, "Connection reset by peer"), None)
     hook(EOFError, EOFError(), None)

@@ -6,10 +6,27 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from upscale.datamodule.order import TrainingOrder
+from upscale.datamodule.workers import is_any_killed, is_killed_worker
 from upscale.errors import UserError
 
 
-class ResumableLoader(DataLoader):
+class Loader(DataLoader):
+    """Says in one line what went wrong in a worker."""
+
+    def batches(self) -> Iterator[Any]:
+        try:
+            yield from super().__iter__()
+        except UserError as error:  # its text is the worker's traceback: the last line is the error's own
+            line = str(error).strip().splitlines()[-1]
+            raise UserError(line.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error
+        except Exception as error:  # a batch that breaks off in the middle breaks in many ways
+            workers = getattr(self._iterator, "_workers", [])
+            if is_killed_worker(error) or not is_any_killed(workers):
+                raise
+            raise RuntimeError("DataLoader worker was killed while it handed over a batch") from error
+
+
+class ResumableLoader(Loader):
     """Yields the batches of a `TrainingOrder`.
 
     Lightning saves `state_dict` within its checkpoints and gives it back before the first batch. The iterator is
@@ -25,7 +42,7 @@ class ResumableLoader(DataLoader):
         epoch, batch = self._resume or (sampler.epoch, 0)
         self._resume = None
         sampler.first_batch = self.num_given = batch if epoch == sampler.epoch else 0
-        for item in one_line_errors(super().__iter__()):
+        for item in self.batches():
             self.num_given += 1
             yield item
 
@@ -37,17 +54,8 @@ class ResumableLoader(DataLoader):
         self._resume = (state["epoch"], state["num_batches"])
 
 
-class FixedLoader(DataLoader):
+class FixedLoader(Loader):
     """The same batches in every epoch."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        yield from one_line_errors(super().__iter__())
-
-
-def one_line_errors(batches: Iterator[Any]) -> Iterator[Any]:
-    """A user's error raised in a worker comes with the worker's traceback as its text: keep its last line alone."""
-    try:
-        yield from batches
-    except UserError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise UserError(line.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error
+        yield from self.batches()

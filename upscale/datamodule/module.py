@@ -1,10 +1,8 @@
 """Shards in, batches of degraded and clean clips out: the LightningDataModule."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -15,6 +13,7 @@ from upscale.datamodule.clips import MARGIN_AFTER, SAMPLE_RATE, Batch, Clips, Cr
 from upscale.datamodule.loader import FixedLoader, ResumableLoader
 from upscale.datamodule.lost import count_lost
 from upscale.datamodule.order import FixedOrder, TrainingOrder
+from upscale.datamodule.workers import prepare_worker
 from upscale.errors import UserError
 from upscale.shards import ClipIndex, index_shards, local_shards
 from upscale.shards.jobs import num_cores
@@ -103,7 +102,7 @@ class ShardDataModule(LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _prepare_worker,
+            "worker_init_fn": prepare_worker,
         }
 
     def _rank(self) -> tuple[int, int]:
@@ -148,14 +147,3 @@ class ShardDataModule(LightningDataModule):
                 f"lower it, or prepare shards with segment_seconds={wanted:g} or more"
             )
         return index.select(usable)
-
-
-def _prepare_worker(worker: int) -> None:
-    torch.set_num_threads(1)  # parallelism is in the processes
-    sys.excepthook = _without_broken_connections
-
-
-def _without_broken_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A run that ends while a worker hands it a batch says why itself; the worker's thread would print a traceback."""
-    if not isinstance(error, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, trace)

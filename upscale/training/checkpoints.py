@@ -10,15 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from upscale.datamodule.workers import is_killed_worker
 from upscale.errors import UserError
 from upscale.training.loop_state import count_resumed_epoch, settle
 from upscale.training.non_finite import NonFiniteLoss
 from upscale.training.resume import LAST_NAME, PREVIOUS_NAME
-
-
-def is_killed_worker(error: BaseException) -> bool:
-    """Whether a data worker died: torch says so wherever the run is just then, in its handler of SIGCHLD."""
-    return str(error).startswith("DataLoader worker")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

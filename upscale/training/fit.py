@@ -27,9 +27,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from upscale.datamodule.workers import is_killed_worker
 from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
-from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO, is_killed_worker
+from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
 from upscale.training.cuda_graph import CudaGraph
 from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
