@@ -1,7 +1,11 @@
 """What is in a batch: aligned pairs at one gain, from the middle of a longer encode."""
 
+import multiprocessing
+import os
+import signal
 import sys
 import threading
+import time
 from multiprocessing import reduction
 
 import numpy as np
@@ -209,6 +213,29 @@ def test_a_batch_that_breaks_off_is_a_killed_worker_if_one_was(make, monkeypatch
     )
     with pytest.raises(error, match=message):
         next(iter(loader))
+
+
+def test_a_worker_without_connections_is_waited_for():
+    from upscale.datamodule.workers import is_any_killed
+
+    workers = [multiprocessing.get_context("fork").Process(target=work) for work in (_die_slowly, _live)]
+    for worker in workers:
+        worker.start()
+    assert is_any_killed(workers)
+    assert not is_any_killed(workers[1:])
+    workers[1].kill()
+    workers[1].join()
+
+
+def _die_slowly():
+    """As the kernel has it: a process closes what it has open, then ends."""
+    os.closerange(3, 256)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _live():
+    time.sleep(60)
 
 
 def test_a_worker_whose_run_ended_says_nothing(capsys):

@@ -1,14 +1,14 @@
 """The processes that make batches, and what the death of one of them looks like from outside."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
 import torch
 
-SETTLE_SECONDS = 1.0  # a process that is gone closes its connections before it counts as ended
+PATIENCE_SECONDS = 1.0
 
 
 def is_killed_worker(error: BaseException) -> bool:
@@ -16,10 +16,12 @@ def is_killed_worker(error: BaseException) -> bool:
     return str(error).startswith("DataLoader worker")
 
 
-def is_any_killed(workers: Iterable[BaseProcess]) -> bool:
-    """Whether a signal ended one of `workers`, or does so now."""
-    workers = list(workers)
-    wait([worker.sentinel for worker in workers], timeout=SETTLE_SECONDS)
+def is_any_killed(workers: Sequence[BaseProcess]) -> bool:
+    """Whether a signal ended one of `workers`, or is about to: its connections close before it counts as ended."""
+    closed = wait([worker.sentinel for worker in workers], timeout=PATIENCE_SECONDS)
+    for worker in workers:
+        if worker.sentinel in closed:
+            worker.join(PATIENCE_SECONDS)
     return any(worker.exitcode is not None and worker.exitcode < 0 for worker in workers)
 
 
