@@ -17,12 +17,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from upscale.audio import write
 from upscale.codec import CodecSpec, roundtrip
 from upscale.errors import UserError
+from upscale.evaluation.progress import watched
 from upscale.evaluation.results import Row
 from upscale.evaluation.scores import METRICS, Context, score
 from upscale.evaluation.systems import Output, System, label
@@ -63,20 +62,17 @@ def evaluate_clips(
 
 
 def _map(task: Callable[[Clip], Answer], clips: Sequence[Clip], jobs: int, title: str) -> Iterator[Answer]:
-    """The answers in the clips' order, with a progress bar, from this process or from `jobs` others."""
-    columns = (TextColumn(f"{title:>7}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        if jobs == 1:
-            yield from progress.track(map(task, clips), total=len(clips))
-            return
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,))
-        with pool:
-            try:
-                yield from progress.track(pool.map(task, clips), total=len(clips))
-            finally:
-                pool.shutdown(cancel_futures=True)
+    """The answers in the clips' order, with their progress, from this process or from `jobs` others."""
+    if jobs == 1:
+        yield from watched(map(task, clips), len(clips), title)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,))
+    with pool:
+        try:
+            yield from watched(pool.map(task, clips), len(clips), title)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _level_products(plan: Plan, clip: Clip) -> np.ndarray:
