@@ -1,29 +1,42 @@
 """A DataLoader that knows how far it came, so that an interrupted epoch goes on with its next batch."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from upscale.datamodule.order import TrainingOrder
-from upscale.datamodule.workers import is_any_killed, is_killed_worker
+from upscale.datamodule.workers import KilledWorker, is_dying, watched
 from upscale.errors import UserError
+
+END = object()
 
 
 class Loader(DataLoader):
-    """Says in one line what went wrong in a worker."""
+    """Says in one line what went wrong in a worker, and only where a batch is asked for."""
 
     def batches(self) -> Iterator[Any]:
-        try:
-            yield from super().__iter__()
-        except UserError as error:  # its text is the worker's traceback: the last line is the error's own
-            line = str(error).strip().splitlines()[-1]
-            raise UserError(line.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error
-        except Exception as error:  # a batch that breaks off in the middle breaks in many ways
-            workers = getattr(self._iterator, "_workers", [])
-            if is_killed_worker(error) or not is_any_killed(workers):
+        """Raises `KilledWorker` when a worker is no more, UserError as the worker did."""
+        handler = signal.getsignal(signal.SIGCHLD)
+        iterator = super().__iter__()
+        workers = getattr(iterator, "_workers", [])
+        while True:
+            try:
+                with watched(workers, handler):
+                    batch = next(iterator, END)
+            except UserError as error:  # its text is the worker's traceback: the last line is the error's own
+                line = str(error).strip().splitlines()[-1]
+                raise UserError(line.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error
+            except KilledWorker:
                 raise
-            raise RuntimeError("DataLoader worker was killed while it handed over a batch") from error
+            except Exception as error:  # a batch that breaks off in the middle breaks in many ways
+                if not is_dying(workers):
+                    raise
+                raise KilledWorker from error
+            if batch is END:
+                return
+            yield batch
 
 
 class ResumableLoader(Loader):

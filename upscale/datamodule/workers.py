@@ -1,28 +1,59 @@
 """The processes that make batches, and what the death of one of them looks like from outside."""
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 import torch
 
 PATIENCE_SECONDS = 1.0
 
 
-def is_killed_worker(error: BaseException) -> bool:
-    """Whether a data worker died: torch says so wherever the run is just then, in its handler of SIGCHLD."""
-    return str(error).startswith("DataLoader worker")
+class KilledWorker(RuntimeError):
+    """A signal ended a data worker, perhaps for want of memory."""
 
 
-def is_any_killed(workers: Sequence[BaseProcess]) -> bool:
+@contextmanager
+def watched(workers: Sequence[BaseProcess], handler: Any) -> Iterator[None]:
+    """Within it the death of one of `workers` is a `KilledWorker`; behind it `handler` is that of SIGCHLD.
+
+    torch's own handler raises wherever the run is just then: in the writing of a checkpoint, or where any exception is
+    taken for an answer.
+    """
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if any(map(is_killed, workers)):
+            raise KilledWorker
+
+    if threading.current_thread() is not threading.main_thread():  # which signals do not reach
+        yield
+        return
+    signal.signal(signal.SIGCHLD, look)
+    try:
+        look(signal.SIGCHLD, None)
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def is_killed(worker: BaseProcess) -> bool:
+    """Whether a signal ended it."""
+    return worker.exitcode is not None and worker.exitcode < 0
+
+
+def is_dying(workers: Sequence[BaseProcess]) -> bool:
     """Whether a signal ended one of `workers`, or is about to: its connections close before it counts as ended."""
     closed = wait([worker.sentinel for worker in workers], timeout=PATIENCE_SECONDS)
     for worker in workers:
         if worker.sentinel in closed:
             worker.join(PATIENCE_SECONDS)
-    return any(worker.exitcode is not None and worker.exitcode < 0 for worker in workers)
+    return any(map(is_killed, workers))
 
 
 def prepare_worker(worker: int) -> None:

@@ -10,7 +10,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from upscale.datamodule.workers import is_killed_worker
 from upscale.errors import UserError
 from upscale.training.loop_state import count_resumed_epoch, settle
 from upscale.training.non_finite import NonFiniteLoss
@@ -31,8 +30,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
             os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
-            if is_killed_worker(error):
-                raise
             raise UserError(
                 f"{path} cannot be written ({getattr(error, 'strerror', None) or 'disk full?'}): "
                 "make room, then go on with resume="
@@ -96,10 +93,6 @@ class LastCheckpoint(Callback):
         self._saving = True
         try:
             trainer.save_checkpoint(self.path, weights_only=False)
-        except RuntimeError as error:
-            if is_killed_worker(error):
-                self._saved_step = 0  # the disk is well: saved on the way out
-            raise
         finally:
             self._saving = False
 

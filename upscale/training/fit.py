@@ -27,7 +27,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from upscale.datamodule.workers import is_killed_worker
+from upscale.datamodule.workers import KilledWorker
 from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
 from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
@@ -73,9 +73,7 @@ def fit(config: DictConfig) -> float | None:
         if error.errno not in DISK_FULL:
             raise
         raise UserError(f"{output_dir} cannot be written ({error.strerror}): make room, then {go_on}") from error
-    except RuntimeError as error:
-        if not is_killed_worker(error):
-            raise
+    except KilledWorker as error:
         raise UserError(
             "a data worker was killed, perhaps for want of memory: go on with fewer of them, "
             f"python train.py resume={output_dir} data.num_workers={max(0, datamodule.num_workers // 2)}"  # type: ignore[attr-defined]
