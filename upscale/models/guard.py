@@ -10,6 +10,7 @@ Shapes: B clips, T samples, F bins, N frames.
 """
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -72,4 +73,22 @@ def hann(spectrum: Tensor) -> Tensor:
 
 def local_mean(values: Tensor, half_width: int) -> Tensor:
     """Mean over `half_width` frames on both sides, of those that exist: [B, C, N] -> [B, C, N]."""
-    return F.avg_pool1d(values, 2 * half_width + 1, stride=1, padding=half_width, count_include_pad=False)
+    total, count = (
+        running_sum(F.pad(part, (half_width, half_width)), 2 * half_width + 1)
+        for part in (values, torch.ones_like(values[:1, :1]))
+    )
+    return total / count
+
+
+def running_sum(values: Tensor, width: int) -> Tensor:
+    """Sums of `width` neighbours, [..., N] -> [..., N - width + 1]: of 1, of 2, of 4 and so on, in few passes."""
+    num_sums = values.shape[-1] - width + 1
+    parts, first, size = [], 0, 1
+    while True:
+        if width & size:
+            parts.append(values.narrow(-1, first, num_sums))
+            first += size
+        if 2 * size > width:
+            return reduce(torch.add, parts)
+        values = values[..., :-size] + values[..., size:]
+        size *= 2

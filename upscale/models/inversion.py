@@ -62,14 +62,28 @@ def descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: fl
 
     `free` (as `power` [B, C, F - 1, N]): how far each bin may move, 0 to 1.
     """
-    wanted = power + floor
-    unit = F.pad(torch.sqrt(wanted) * free, (0, 0, 0, 1))  # the last bin does not count
-    velocity = torch.zeros_like(unit, dtype=unit.dtype.to_complex())
+    # One channel after the other: with large tensors, a processor's time goes into getting memory for them.
+    split = [values.split(1, dim=1) for values in (wav, power, free)]
+    moved = [_descent(stft, one, towards, moves, floor, num_steps) for one, towards, moves in zip(*split, strict=True)]
+    return torch.cat(moved, dim=1)
+
+
+def _descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
+    wanted = frame_by_frame(power) + floor
+    unit = frame_by_frame(torch.sqrt(power + floor) * free)
+    velocity: Tensor | float = 0.0
     for _ in range(num_steps):
         spectrum = stft.spectrum(wav)
-        found = spectrum.real[:, :, :-1] ** 2 + spectrum.imag[:, :, :-1] ** 2 + floor
-        slope = F.pad(torch.log(found / wanted) / found, (0, 0, 0, 1))
-        downhill = unit * stft.spectrum(stft.sound(slope * spectrum, wav.shape[-1]))
-        velocity = INERTIA * velocity + BOUND / (BOUND + downhill.abs()) * downhill
+        spectrum[:, :, -1] = 0  # the last bin does not count
+        found = spectrum.real**2 + spectrum.imag**2 + floor
+        slope = torch.log(found / wanted) / found
+        uphill = stft.spectrum(stft.sound(slope * spectrum, wav.shape[-1]))
+        length = unit * torch.sqrt(uphill.real**2 + uphill.imag**2 + 1e-20)  # at zero, the root has no slope
+        velocity = INERTIA * velocity + BOUND * unit / (BOUND + length) * uphill
         wav = wav - STEP * stft.sound(unit * velocity, wav.shape[-1])
     return wav
+
+
+def frame_by_frame(bins: Tensor) -> Tensor:
+    """[B, C, F - 1, N] -> [B, C, F, N], the last bin empty, in memory as a transform has it, which is faster."""
+    return F.pad(bins.transpose(2, 3), (0, 1)).transpose(2, 3)

@@ -18,7 +18,7 @@ from upscale.models.bin_features import GRID_FRAMES, NEARBY, REACH, bin_features
 
 NOTHING, SOMETHING = -9.5, -9.0  # log10 power around a bin, of the loudest; the floor is -10
 BLOCK_FRAMES = 256  # that are looked at at once: features of a bin are many
-BINS_AT_ONCE = 8192  # as many hidden values as a processor has at hand
+BINS_AT_ONCE = 2048  # as many hidden values as a processor has at hand
 
 
 class LevelRepeat(nn.Module):
@@ -52,7 +52,7 @@ class LevelRepeat(nn.Module):
         known[..., inner] = how_well_known(*seen[1:3])[..., inner]
         heard = known.flatten().nonzero()[:, 0]
         features = bin_features(heard, answer, *seen)
-        said = [self.said(bins.T.contiguous()) for bins in features.split(BINS_AT_ONCE, dim=1)]
+        said = [self.said(bins.T) for bins in features.split(BINS_AT_ONCE, dim=1)]
         better = answer.flatten().index_add(0, heard, known.flatten()[heard] * torch.cat(said))
         return better.view_as(answer)[..., inner]
 

@@ -156,7 +156,8 @@ class SpectralFilter(nn.Module):
 
     def trunk(self, features: Tensor, offsets: Tensor) -> Tensor:
         """[B, 5, F, N] and [B, blocks * width, N] -> [B, width, F / fold, N]."""
-        hidden = self.head(fold_bins(features, self.fold)) + self.bin_bias
+        folded = fold_bins(features, self.fold).contiguous(memory_format=torch.channels_last)
+        hidden = self.head(folded) + self.bin_bias
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])
         return hidden

@@ -8,6 +8,8 @@ of the hop sees the frames that the whole file sees.
 Shapes: B clips, C channels, T samples, F bins, N frames.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,24 +48,16 @@ class TightStft(nn.Module):
 
     def spectrum(self, wav: Tensor) -> Tensor:
         """`analyse` in one: complex [B, C, F, N]."""
-        # Up to a whole hop, and half a window more: the last sample lies under as many windows as every other.
-        padded = F.pad(wav, (self.lead, -wav.shape[-1] % self.hop + self.window_size // 2))
-        return torch.stft(
-            padded.flatten(0, 1),
-            n_fft=self.window_size,
-            hop_length=self.hop,
-            window=self.window,
-            pad_mode="constant",
-            return_complex=True,
-        ).unflatten(0, wav.shape[:2])
+        # Up to a whole hop, and a window more: the last sample lies under as many windows as every other.
+        padded = F.pad(wav, (self.window_size - self.hop, -wav.shape[-1] % self.hop + self.window_size))
+        frames = padded.unfold(-1, self.window_size, self.hop)
+        return torch.fft.rfft(frames * self.window).transpose(2, 3)
 
     def sound(self, spectrum: Tensor, num_samples: int) -> Tensor:
         """`synthesise` of it."""
-        wav = torch.istft(
-            spectrum.flatten(0, 1),
-            n_fft=self.window_size,
-            hop_length=self.hop,
-            window=self.window,
-            length=(spectrum.shape[-1] - 1) * self.hop,
-        )
-        return wav.unflatten(0, spectrum.shape[:2])[..., self.lead : self.lead + num_samples]
+        frames = torch.fft.irfft(spectrum.transpose(2, 3), n=self.window_size) * self.window
+        # All windows over a sample are there: nothing to divide by, as `torch.istft` would.
+        parts = frames.unflatten(-1, (-1, self.hop)).unbind(3)
+        last = len(parts) - 1
+        shifted = [part[:, :, last - shift : part.shape[2] - shift] for shift, part in enumerate(parts)]
+        return reduce(torch.add, shifted).flatten(2)[..., :num_samples]
