@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from upscale.metrics import lsd, si_sdr
 from upscale.metrics.spectral import POWER_FLOOR, spectrum_blocks
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, SpectralGain
-from upscale.models.guard import Guard
+from upscale.models.guard import Guard, local_mean
 from upscale.models.spectral_fill import LOUD, flat_noise
 from upscale.models.spectral_level import BRIEF_BANDS, DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
 from upscale.models.stft import TightStft, mid_side
@@ -130,6 +131,27 @@ def test_the_transform_gives_back_any_length_and_keeps_energy(overlap: int, num_
     twins[0] = twins[-1] = 1.0  # all others stand for their negative twins too
     energy = ((real**2 + imaginary**2) * twins).sum() / 512
     assert energy == pytest.approx(float(wav.square().sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("overlap", [2, 4])
+def test_the_transform_is_torchs_own(overlap: int) -> None:
+    """Also back from a spectrum that belongs to no sound, whose frames do not agree."""
+    stft, wav = TightStft(512, overlap), noise(1, 2, 5120)
+    padded = F.pad(wav[0], (stft.lead, 256))
+    options = {"n_fft": 512, "hop_length": stft.hop, "window": stft.window}
+    expected = torch.stft(padded, pad_mode="constant", return_complex=True, **options)
+    assert torch.equal(stft.spectrum(wav)[0], expected)
+    changed = expected * torch.rand(expected.shape, generator=torch.Generator().manual_seed(2))
+    sound = torch.istft(changed, length=(expected.shape[-1] - 1) * stft.hop, **options)
+    expected = sound[..., stft.lead : stft.lead + 5120]
+    assert torch.allclose(stft.sound(changed[None], 5120)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_frames", "half_width"), [(1, 3), (5, 24), (300, 1), (300, 8), (1000, 192)])
+def test_a_local_mean_is_of_the_frames_that_exist(num_frames: int, half_width: int) -> None:
+    values = torch.rand(2, 3, num_frames, generator=torch.Generator().manual_seed(0))
+    reference = F.avg_pool1d(values, 2 * half_width + 1, stride=1, padding=half_width, count_include_pad=False)
+    assert torch.allclose(local_mean(values, half_width), reference, atol=1e-6)
 
 
 def test_levels_are_those_that_the_published_distance_compares() -> None:
