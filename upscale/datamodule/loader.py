@@ -1,13 +1,12 @@
 """A DataLoader that knows how far it came, so that an interrupted epoch goes on with its next batch."""
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from upscale.datamodule.order import TrainingOrder
-from upscale.datamodule.workers import KilledWorker, is_dying, watched
+from upscale.datamodule.workers import KilledWorker, death_handler, is_dying, watched
 from upscale.errors import UserError
 
 END = object()
@@ -17,8 +16,8 @@ class Loader(DataLoader):
     """Says in one line what went wrong in a worker, and only where a batch is asked for."""
 
     def batches(self) -> Iterator[Any]:
-        """Raises `KilledWorker` when a worker is no more, UserError as the worker did."""
-        handler = signal.getsignal(signal.SIGCHLD)
+        """Raises `KilledWorker` when a worker is no more, and UserError where a worker did."""
+        handler = death_handler()
         iterator = super().__iter__()
         workers = getattr(iterator, "_workers", [])
         while True:

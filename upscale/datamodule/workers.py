@@ -16,12 +16,20 @@ PATIENCE_SECONDS = 1.0
 
 
 class KilledWorker(RuntimeError):
-    """A signal ended a data worker, perhaps for want of memory."""
+    """A signal ended a data worker."""
+
+    def __init__(self) -> None:
+        super().__init__("a data worker was killed, perhaps for want of memory: use fewer of them (num_workers)")
+
+
+def death_handler() -> Any:
+    """What is done when a child process ends, for `watched` to put back; None where there is no such signal."""
+    return (signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL) if hasattr(signal, "SIGCHLD") else None
 
 
 @contextmanager
 def watched(workers: Sequence[BaseProcess], handler: Any) -> Iterator[None]:
-    """Within it the death of one of `workers` is a `KilledWorker`; behind it `handler` is that of SIGCHLD.
+    """Within it the death of one of `workers` is a `KilledWorker`; behind it `handler` is that of SIGCHLD again.
 
     torch's own handler raises wherever the run is just then: in the writing of a checkpoint, or where any exception is
     taken for an answer.
@@ -31,11 +39,11 @@ def watched(workers: Sequence[BaseProcess], handler: Any) -> Iterator[None]:
         if any(map(is_killed, workers)):
             raise KilledWorker
 
-    if threading.current_thread() is not threading.main_thread():  # which signals do not reach
+    if handler is None or threading.current_thread() is not threading.main_thread():  # no signal comes here
         yield
         return
-    signal.signal(signal.SIGCHLD, look)
     try:
+        signal.signal(signal.SIGCHLD, look)
         look(signal.SIGCHLD, None)
         yield
     finally:
