@@ -69,6 +69,7 @@ def descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: fl
 
 
 def _descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
+    """The same of one channel, [B, 1, T]."""
     wanted = frame_by_frame(power) + floor
     unit = frame_by_frame(torch.sqrt(power + floor) * free)
     velocity: Tensor | float = 0.0

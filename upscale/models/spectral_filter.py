@@ -156,8 +156,7 @@ class SpectralFilter(nn.Module):
 
     def trunk(self, features: Tensor, offsets: Tensor) -> Tensor:
         """[B, 5, F, N] and [B, blocks * width, N] -> [B, width, F / fold, N]."""
-        folded = fold_bins(features, self.fold).contiguous(memory_format=torch.channels_last)
-        hidden = self.head(folded) + self.bin_bias
+        hidden = self.head(fold_bins(features, self.fold)) + self.bin_bias
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])
         return hidden
@@ -173,8 +172,9 @@ def local_average(values: Tensor) -> Tensor:
 
 
 def fold_bins(features: Tensor, fold: int) -> Tensor:
-    """[B, C, F, N] -> [B, C * fold, F / fold, N]: neighbouring bins become channels."""
-    return features.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)
+    """[B, C, F, N] -> [B, C * fold, F / fold, N]: neighbouring bins become channels, last in memory: faster."""
+    folded = features.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)
+    return folded.contiguous(memory_format=torch.channels_last)
 
 
 def unfold_bins(folded: Tensor, fold: int) -> Tensor:

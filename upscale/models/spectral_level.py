@@ -127,8 +127,7 @@ class SpectralLevel(nn.Module):
         relative, level = self.relative(degraded)
         offsets, bands, correlation = self.frames(wav, relative, level, bitrate)
         bands, correlation = map(self.per_bin, (bands, correlation[:, None]))
-        folded = fold_bins(relative * 0.5 + 1, self.fold).contiguous(memory_format=torch.channels_last)
-        hidden = self.head(folded)
+        hidden = self.head(fold_bins(relative * 0.5 + 1, self.fold))
         hidden = hidden + self.position.to(hidden)  # under autocast, the sum would be float32 and all that follows slow
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])

@@ -140,7 +140,7 @@ class SpectralRepeat(nn.Module):
     def logits(self, of_all: Tensor, of_match: Tensor) -> Tensor:
         """Log share of one match in mid and side beside the passage itself: [B, 2, F, N]."""
         features = fold_bins(torch.cat([of_all, of_match], dim=1), self.fold)
-        hidden = self.head(features.contiguous(memory_format=torch.channels_last))
+        hidden = self.head(features)
         hidden = hidden + self.bin_bias.to(hidden)
         nothing = torch.zeros(1).to(hidden)
         for block in self.blocks:
