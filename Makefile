@@ -44,7 +44,7 @@ bench: $(STAMP)  ## Every benchmark of scripts/benchmarks
 	for name in codec data model; do $(BIN)/python scripts/benchmark.py $$name || exit 1; done
 
 reproduce-model: $(STAMP)  ## Train the released models again: VAL=DIR [MUSIC=DIR], hours (docs/experiments.md)
-	VAL="$(VAL)" MUSIC="$(MUSIC)" PYTHON=$(BIN)/python sh scripts/reproduce_model.sh
+	VAL="$(VAL)" MUSIC="$(MUSIC)" PYTHON=$(BIN)/python sh scripts/released/reproduce_model.sh
 
 clean:  ## Remove the environment and the caches; data/ and outputs/ stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -4,6 +4,8 @@ import importlib
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `scripts` itself, for its parts
+
 BENCHMARKS = sorted(path.stem for path in (Path(__file__).parent / "benchmarks").glob("[a-z]*.py"))
 
 
@@ -11,7 +13,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in BENCHMARKS:
         sys.exit(f"name a benchmark: python scripts/benchmark.py {'|'.join(BENCHMARKS)}")
-    importlib.import_module(f"benchmarks.{name}").main(sys.argv[2:])
+    importlib.import_module(f"scripts.benchmarks.{name}").main(sys.argv[2:])
 
 
 if __name__ == "__main__":

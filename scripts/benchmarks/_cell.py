@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import upscale.models
-from upscale.models.blocks import Conv
+from upscale.models.layers.blocks import Conv
 from upscale.training.cuda_graph import capture
 
 CONF = Path(__file__).parents[2] / "conf" / "model"

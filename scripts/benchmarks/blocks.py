@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from benchmarks._cell import in_turn
 from torch import Tensor
 
-from upscale.models.polyphase import block_size, toeplitz
+from scripts.benchmarks._cell import in_turn
+from upscale.models.ops.blocked_conv import block_size, toeplitz
 
 NUM_TAPS = 16
 SHAPES = [  # samples of a clip of a second, channels in and out

@@ -18,8 +18,8 @@ from typing import Any
 
 import ptwt
 import torch
-from benchmarks._cell import in_turn, timed
 
+from scripts.benchmarks._cell import in_turn, timed
 from upscale.models.wavelet import DWT
 
 PRESETS = ["wavelet_unet", "wavelet_unet_stereo", "wavelet_unet_small", "wavelet_packet", "original"]

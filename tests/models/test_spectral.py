@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from upscale.metrics import lsd, si_sdr
 from upscale.metrics.spectral import POWER_FLOOR, spectrum_blocks
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, SpectralGain
-from upscale.models.guard import Guard, local_mean
+from upscale.models.layers.stft import TightStft, mid_side
+from upscale.models.spectral.bypass import Guard, local_mean
+from upscale.models.spectral.log_magnitude import BRIEF_BANDS, DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
 from upscale.models.spectral_fill import LOUD, flat_noise
-from upscale.models.spectral_level import BRIEF_BANDS, DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
-from upscale.models.stft import TightStft, mid_side
 
 TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}

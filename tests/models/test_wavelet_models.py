@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from upscale.errors import UserError
-from upscale.models import WaveletPacketNet, WaveletUNet, kernels
+from upscale.models import WaveletPacketNet, WaveletUNet
+from upscale.models.ops import dispatch as kernels
 
 
 def small_unet(channels=1, **arguments):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from upscale.chunked_stage import Stage
 from upscale.errors import UserError
-from upscale.models.stage import Stage
 from upscale.restore import Restorer
 
 RATE = 44_100

@@ -23,7 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models.stft import TightStft
+from upscale.models.layers.stft import TightStft
 from upscale.restore.backends import ONNX_METADATA, TorchBackend, Traits
 from upscale.restore.restorer import Restorer
 

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
-from upscale.models.context import Interval, reach
-from upscale.models.pointwise import CUBIC
-from upscale.models.wavelet import analyse, halves, synthesise
+from upscale.models.layers.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
+from upscale.models.layers.receptive_field import Interval, reach
+from upscale.models.layers.wavelet import analyse, halves, synthesise
+from upscale.models.ops.pointwise import CUBIC
 
 GELU_SCALE = float(np.sqrt(np.float32(2 / math.pi)))
 

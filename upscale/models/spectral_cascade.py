@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.guard import Guard, spare
+from upscale.chunked_stage import Stage, whole
+from upscale.models.spectral.bypass import Guard, spare
+from upscale.models.spectral.repetition_mixer import SpectralRepeat
 from upscale.models.spectral_filter import SpectralFilter
-from upscale.models.spectral_repeat import SpectralRepeat
-from upscale.models.stage import Stage, whole
 
 
 class SpectralCascade(nn.Module):

@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.chunked_stage import Stage, whole
 from upscale.errors import UserError
-from upscale.models.alike import NEIGHBOURS, mean_of_alike
-from upscale.models.guard import local_mean, spare
-from upscale.models.inversion import analyse, descent, onward, rounds
-from upscale.models.level_repeat import LevelRepeat
+from upscale.models.layers.stft import Spectrum, TightStft, mid_side
+from upscale.models.spectral.bypass import local_mean, spare
+from upscale.models.spectral.inversion import analyse, descent, onward, rounds
+from upscale.models.spectral.log_magnitude import POWER_FLOOR, SpectralLevel
+from upscale.models.spectral.non_local_means import NEIGHBOURS, mean_of_alike
+from upscale.models.spectral.repetition_level import LevelRepeat
 from upscale.models.spectral_cascade import SpectralCascade
-from upscale.models.spectral_level import POWER_FLOOR, SpectralLevel
-from upscale.models.stage import Stage, whole
-from upscale.models.stft import Spectrum, TightStft, mid_side
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.guard import local_mean
-from upscale.models.stft import TightStft, mid_side
+from upscale.models.layers.stft import TightStft, mid_side
+from upscale.models.spectral.bypass import local_mean
 
 FLOOR = 1e-9  # of the local mean power per bin: 90 dB below it, nothing matters
 SILENCE = 1e-10  # power per bin below which a passage counts as silent

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.stft import TightStft, mid_side
+from upscale.models.layers.stft import TightStft, mid_side
 
 
 class GainBlock(nn.Module):

@@ -10,9 +10,9 @@ Source: Coifman and Wickerhauser, "Entropy-based algorithms for best basis selec
 import torch
 from torch import Tensor, nn
 
-from upscale.models.blocks import Conv, ConvNormGelu
-from upscale.models.context import Interval, conv
-from upscale.models.wavelet import DWT, IDWT, orthogonal_filters
+from upscale.models.layers.blocks import Conv, ConvNormGelu
+from upscale.models.layers.receptive_field import Interval, conv
+from upscale.models.layers.wavelet import DWT, IDWT, orthogonal_filters
 
 
 class ResidualBlock(nn.Module):

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip
-from upscale.models.context import Interval, reach
-from upscale.models.wavelet import DWT, IDWT, orthogonal_filters, reconstruction_penalty
+from upscale.models.layers.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip
+from upscale.models.layers.receptive_field import Interval, reach
+from upscale.models.layers.wavelet import DWT, IDWT, orthogonal_filters, reconstruction_penalty
 
 
 class Down(nn.Module):
