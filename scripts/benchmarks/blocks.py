@@ -1,7 +1,7 @@
 """Convolutions of the Wavelet U-Net between blocks of S samples: python scripts/benchmark.py blocks [--device cuda]
 
 For each of its larger ones and each S, milliseconds of the forward pass and of both gradients, the plain form's (S = 1)
-and the blocks' in turn. The row that `upscale.models.polyphase.block_size` chooses is marked.
+and the blocks' in turn. The row that `upscale.models.ops.blocked_conv.block_size` chooses is marked.
 """
 
 import argparse

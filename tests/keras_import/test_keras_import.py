@@ -17,7 +17,7 @@ from upscale.restore.bundle import load_bundle
 
 pytest.importorskip("h5py")
 
-FIXTURE = Path(__file__).parent / "data" / "keras_small.weights.h5"
+FIXTURE = Path(__file__).parent / "keras_small.weights.h5"
 # FIXTURE was written by write_h5(FIXTURE, random_weights(**SMALL)).
 SMALL = {
     "seed": 0,

@@ -18,7 +18,7 @@ from upscale.models import OriginalUNet
 
 pytest.importorskip("h5py")
 
-FIXTURE = Path(__file__).parent / "data" / "keras_small.weights.h5"
+FIXTURE = Path(__file__).parent / "keras_small.weights.h5"
 SMALL = {"seed": 0, "num_layers": 2, "num_filters": 4, "kernel_size": 6, "merge_kernel_size": 3, "wavelet": "db4"}
 FULL = {**SMALL, "num_layers": 10, "num_filters": 16, "kernel_size": 16, "merge_kernel_size": 16}
 ORIGINAL = Path(__file__).parents[3] / "shared" / "keras_parity"

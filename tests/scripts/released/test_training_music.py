@@ -19,7 +19,8 @@ mido = pytest.importorskip("mido")
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return importlib.import_module(f"scripts.released.music.{name}")
+    package = "scripts.released" if name in ("train_released", "average_weights") else "scripts.released.music"
+    return importlib.import_module(f"{package}.{name}")
 
 
 @pytest.fixture
