@@ -113,7 +113,7 @@ def write_sounds(restorer: Restorer, clean: np.ndarray, bitrate: int) -> None:
     """clean.wav, degraded.mp3, restored.wav (the file a user would get) and their spectrograms on one scale."""
     audio.write(OUTPUT / "clean.wav", clean, SAMPLE_RATE, subtype="PCM_16")
     degraded = mp3(clean, bitrate, OUTPUT / "degraded.mp3")
-    options = FileOptions(subtype="PCM_16", match_level=True, bitrate=bitrate)
+    options = FileOptions(subtype="PCM_16", restore_level=True, bitrate=bitrate)
     restore_file(restorer, OUTPUT / "degraded.mp3", OUTPUT / "restored.wav", options)
     restored, _ = audio.read(OUTPUT / "restored.wav")
     wavs = {"clean": clean, f"degraded, {bitrate} kbit/s": degraded, "restored": restored}

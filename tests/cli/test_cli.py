@@ -66,6 +66,22 @@ def test_restore_one_file(model, mp3, tmp_path, capsys):
     assert "1 restored, 0 skipped, 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("flag", "lines"),
+    [
+        ("--restore-level", []),
+        ("--match-level", ["--match-level is deprecated: use --restore-level, which does the same"]),
+    ],
+)
+def test_restore_level_flag_and_its_deprecated_name(flag, lines, model, mp3, tmp_path, capsys, monkeypatch):
+    (tmp_path / "a.mp3").write_bytes(mp3)
+    used = []
+    monkeypatch.setattr("upscale.restore.batch.restore_file", lambda *_, **__: used.append(_[3]) or 1 / 0)
+    assert main(["restore", str(tmp_path / "a.mp3"), flag, "--model", str(model)]) == 1
+    assert [options.restore_level for options in used] == [True]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
 def test_restore_a_list_from_stdin(model, mp3, tmp_path, capsys, monkeypatch):
     (tmp_path / "a.mp3").write_bytes(mp3)
     (tmp_path / "b.mp3").write_bytes(b"junk" * 500)
@@ -206,6 +222,17 @@ def test_infer_takes_the_shipped_model_and_says_where_checkpoints_are(mp3, tmp_p
     gain = np.sqrt(np.square(restored).sum() / np.square(expected).sum())
     np.testing.assert_allclose(restored, gain * expected, atol=1e-5)
     assert np.abs(restored - audio.read(tmp_path / "song.mp3")[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("name", "lines"), [("restore_level", 0), ("match_level", 1)])
+def test_infer_takes_restore_level_and_its_deprecated_name(name, lines, model, mp3, tmp_path, capsys, monkeypatch):
+    (tmp_path / "song.mp3").write_bytes(mp3)
+    used = []
+    monkeypatch.setattr("upscale.restore.infer.restore_file", lambda *_, **__: used.append(_[3]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        infer(ckpt=str(model), input=str(tmp_path / "song.mp3"), output=None, **{name: True})
+    assert [options.restore_level for options in used] == [True]
+    assert capsys.readouterr().err.count("match_level is deprecated: use restore_level") == lines
 
 
 @pytest.mark.parametrize(

@@ -174,10 +174,10 @@ def test_visqol_rules(monkeypatch: pytest.MonkeyPatch):
     assert np.isnan(metrics.visqol(np.zeros((2, 2 * RATE)), noise(2, 2 * RATE), RATE))
     with pytest.raises(UserError, match="one shape"):
         metrics.visqol(short, short[:1], RATE)
-    from upscale.metrics import perceptual
+    from upscale.metrics import opinion_score
 
-    perceptual._api.cache_clear()
+    opinion_score._api.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "visqol", None)
     with pytest.raises(UserError, match=r"pip install 'upscalemp3\[visqol\]'"):
         metrics.visqol(noise(2, 2 * RATE), noise(2, 2 * RATE), RATE)
-    perceptual._api.cache_clear()
+    opinion_score._api.cache_clear()

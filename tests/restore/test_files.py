@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ from mp3s import RATE, SHINE, by_ffmpeg, by_lame, music, save
 from upscale import audio
 from upscale.errors import UserError
 from upscale.restore import Restorer
-from upscale.restore.background import ahead
 from upscale.restore.files import FileOptions, restore_file
+from upscale.restore.prefetch import prefetch
 
 WAV = music()
 # Bytes of an MP3, by name: three encoders, modes, and what happens to files in the wild.
@@ -59,20 +61,29 @@ def test_equals_restoring_in_memory(halver, tmp_path):
     restorer = Restorer.from_module(halver(channels=2, level=0.01), device="cpu")
     source = save(tmp_path / "song.mp3", by_lame(music(seconds=9.0)))
     decoded, rate = audio.read(source)
-    restore_file(restorer, source, tmp_path / "out.wav", FileOptions(match_level=True, ceiling_db=20, bitrate=128))
+    restore_file(restorer, source, tmp_path / "out.wav", FileOptions(restore_level=True, ceiling_db=20, bitrate=128))
     np.testing.assert_allclose(audio.read(tmp_path / "out.wav")[0], restorer(decoded, rate, bitrate=128), atol=1e-6)
 
 
-def test_level_of_the_input_is_kept_unless_asked(halver, tmp_path):
+def test_output_is_as_loud_as_the_input_unless_restore_level(halver, tmp_path):
     restorer = Restorer.from_module(halver(channels=2, level=0.8), device="cpu")
     audio.write(tmp_path / "in.wav", WAV, RATE)
     kept = restore_file(restorer, tmp_path / "in.wav", tmp_path / "kept.flac", FileOptions(ceiling_db=0))
     restored, _ = audio.read(tmp_path / "kept.flac")
     assert np.square(restored).mean() == pytest.approx(np.square(WAV).mean(), rel=1e-4)
-    matched = restore_file(
-        restorer, tmp_path / "in.wav", tmp_path / "matched.flac", FileOptions(match_level=True, ceiling_db=0)
+    model_level = restore_file(
+        restorer, tmp_path / "in.wav", tmp_path / "model_level.flac", FileOptions(restore_level=True, ceiling_db=0)
     )
-    assert matched.gain_db == 0 and kept.gain_db < -1
+    assert model_level.gain_db == 0 and kept.gain_db < -1
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_match_level_is_a_deprecated_alias_of_restore_level(value):
+    with pytest.warns(FutureWarning, match="match_level is deprecated: use restore_level"):
+        old = FileOptions(mix=0.5, match_level=value)
+    assert old == FileOptions(mix=0.5, restore_level=value)
+    with warnings.catch_warnings(action="error"):  # a copy does not warn again
+        assert replace(old, mix=0.7) == FileOptions(mix=0.7, restore_level=value)
 
 
 @pytest.mark.parametrize("ceiling_db", [-0.1, -3.0])
@@ -139,7 +150,7 @@ def test_input_is_never_overwritten(unchanged, tmp_path):
         restore_file(unchanged, tmp_path / "song.wav", tmp_path / "link.wav")
 
 
-def test_ahead_overlaps_and_ends():
+def test_prefetch_overlaps_is_bounded_and_passes_errors_on():
     """The producer works while the consumer holds an item, is bounded, and its error arrives."""
     made: list[int] = []
 
@@ -149,7 +160,7 @@ def test_ahead_overlaps_and_ends():
             yield number
         raise ValueError("at the end")
 
-    items = ahead(produce(), depth=2)
+    items = prefetch(produce(), depth=2)
     assert next(items) == 0
     waited = threading.Event()
     for _ in range(50):

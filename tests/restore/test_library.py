@@ -9,7 +9,7 @@ from mp3s import RATE, by_lame, music, save
 from upscale import audio
 from upscale.errors import UserError
 from upscale.restore import Restorer
-from upscale.restore.batch import Batch, write_report
+from upscale.restore.batch import BatchRestorer, write_report
 from upscale.restore.library import find_files, plan, read_list
 
 FRAMES = by_lame(music(seconds=0.5))
@@ -70,8 +70,8 @@ def test_formats(tmp_path):
 
 
 @pytest.fixture
-def batch(identity) -> Batch:
-    return Batch(Restorer.from_module(identity(channels=2), device="cpu", bitrates=(64, 128)), jobs=2)
+def batch(identity) -> BatchRestorer:
+    return BatchRestorer(Restorer.from_module(identity(channels=2), device="cpu", bitrates=(64, 128)), jobs=2)
 
 
 def test_one_broken_file_does_not_stop_the_rest(batch, tmp_path):
@@ -97,11 +97,13 @@ def test_one_broken_file_does_not_stop_the_rest(batch, tmp_path):
 def test_force_and_overwrite(batch, tmp_path):
     audio.write(tmp_path / "clean.wav", music(), RATE)
     jobs = plan(find_files([str(tmp_path / "clean.wav")]), out=tmp_path / "o")
-    eager = Batch(batch.restorer, force=True)
+    eager = BatchRestorer(batch.restorer, force=True)
     assert [outcome.status for outcome in eager.run(jobs)] == ["restored"]
     assert [outcome.status for outcome in eager.run(jobs)] == ["skipped"]
     written = jobs[0].target.stat().st_ino
-    assert [outcome.status for outcome in Batch(batch.restorer, force=True, overwrite=True).run(jobs)] == ["restored"]
+    assert [outcome.status for outcome in BatchRestorer(batch.restorer, force=True, overwrite=True).run(jobs)] == [
+        "restored"
+    ]
     assert jobs[0].target.stat().st_ino != written
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from upscale.errors import UserError
 from upscale.web import command
-from upscale.web.guard import LOOPBACK
+from upscale.web.request_filter import LOOPBACK
 from upscale.web.service import find_models
 
 

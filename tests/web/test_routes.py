@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 
 from upscale import audio
 from upscale.errors import UserError
-from upscale.web.guard import COOKIE, LOOPBACK, Guard
 from upscale.web.job import AFTER_PICTURE, BEFORE_PICTURE, PREVIEW, RESTORED
 from upscale.web.limits import Limits
 from upscale.web.preview import write_preview
+from upscale.web.request_filter import COOKIE, LOOPBACK, RequestFilter
 from upscale.web.routes import receive_file, routes
 from upscale.web.runner import Runner
 from upscale.web.service import Service
@@ -37,7 +37,9 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def browser(service: Service) -> TestClient:
-    client = TestClient(Guard(Starlette(routes=routes(service)), hosts=LOOPBACK), base_url="http://127.0.0.1:7860")
+    client = TestClient(
+        RequestFilter(Starlette(routes=routes(service)), hosts=LOOPBACK), base_url="http://127.0.0.1:7860"
+    )
     client.get("/page/page.js")  # the first answer brings the session cookie
     return client
 
@@ -232,12 +234,12 @@ def test_an_impossible_excerpt_is_one_line(service: Service, place: dict[str, An
     ],
 )
 def test_nothing_else_exists(method: str, path: str) -> None:
-    """Whatever the application behind the guard would answer."""
+    """Whatever the application behind the filter would answer."""
 
     async def answers_everything(scope: Any, receive: Any, send: Any) -> None:
         await PlainTextResponse("here I am")(scope, receive, send)
 
-    client = TestClient(Guard(answers_everything, hosts=LOOPBACK), base_url="http://127.0.0.1:7860")
+    client = TestClient(RequestFilter(answers_everything, hosts=LOOPBACK), base_url="http://127.0.0.1:7860")
     assert client.get("/theme.css").status_code == 200
     assert client.request(method, path).status_code == 404
 
@@ -252,7 +254,9 @@ def test_other_hosts_and_other_pages_are_refused(service: Service) -> None:
 
 
 def test_the_session_cookie_is_ours_private_and_kept(service: Service) -> None:
-    client = TestClient(Guard(Starlette(routes=routes(service)), hosts=LOOPBACK), base_url="http://127.0.0.1:7860")
+    client = TestClient(
+        RequestFilter(Starlette(routes=routes(service)), hosts=LOOPBACK), base_url="http://127.0.0.1:7860"
+    )
     first = client.get("/page/page.js").headers["set-cookie"]
     assert re.fullmatch(rf"{COOKIE}=[\w-]{{43}}; Path=/; HttpOnly; SameSite=Strict", first)
     assert "set-cookie" not in client.get("/page/page.js").headers
@@ -274,7 +278,7 @@ def test_other_bodies_are_bounded_whatever_length_they_declare(service: Service)
             pass
 
     scope = {"type": "http", "method": "POST", "path": "/files/x/trial", "headers": [(b"host", b"localhost")]}
-    asyncio.run(Guard(reads_everything, hosts=LOOPBACK)(scope, endless, None))
+    asyncio.run(RequestFilter(reads_everything, hosts=LOOPBACK)(scope, endless, None))
     assert len(received) <= 65
 
 

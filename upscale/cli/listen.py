@@ -12,8 +12,8 @@ import numpy as np
 
 from upscale import audio
 from upscale.restore import Restorer
-from upscale.restore.background import ahead
 from upscale.restore.examine import examine
+from upscale.restore.prefetch import prefetch
 from upscale.restore.stream import Stream
 
 BLOCK_SAMPLES = 1024
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     if sound_card is None:
         print(measure(stream, options.input, found.sample_rate, max_seconds=options.seconds))
         return 0
-    with sound_card, closing(ahead(_restored(stream, options.input), depth=64)) as blocks:
+    with sound_card, closing(prefetch(_restored(stream, options.input), depth=64)) as blocks:
         for block in blocks:
             sound_card.write(np.ascontiguousarray(block.T))
     return 0

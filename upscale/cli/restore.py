@@ -10,8 +10,8 @@ from pathlib import Path
 from upscale.cli.view import View
 from upscale.errors import UserError
 from upscale.restore import Restorer
-from upscale.restore.batch import Batch, Outcome, write_report
-from upscale.restore.files import FileOptions
+from upscale.restore.batch import BatchRestorer, Outcome, write_report
+from upscale.restore.files import FileOptions, deprecated_name
 from upscale.restore.library import FORMATS, SAME, Job, find_files, plan, read_list
 from upscale.restore.pictures import draw_before_after
 
@@ -30,15 +30,17 @@ def main(argv: Sequence[str]) -> int:
     inputs = [*options.inputs, *_listed(options.list)]
     if not inputs:
         raise UserError("which files? name songs or folders, or --list FILE (`upscale restore -h` shows examples)")
+    if options.match_level:
+        print(deprecated_name("--match-level", "--restore-level"), file=sys.stderr)
     jobs = plan(find_files(inputs), out=options.out, format=options.format)
     if not jobs:
         raise UserError(f"no audio files in {', '.join(inputs[:3])}")
     started = time.monotonic()
-    batch = Batch(
+    batch = BatchRestorer(
         restorer=Restorer.load(options.model, device=options.device),
         options=FileOptions(
             mix=options.mix,
-            match_level=options.match_level,
+            restore_level=options.restore_level or options.match_level,
             ceiling_db=options.ceiling,
             bitrate=options.bitrate,
         ),
@@ -59,15 +61,15 @@ def main(argv: Sequence[str]) -> int:
     return _conclude(outcomes, time.monotonic() - started)
 
 
-def _run(batch: Batch, jobs: list[Job], outcomes: list[Outcome]) -> None:
+def _run(batch: BatchRestorer, jobs: list[Job], outcomes: list[Outcome]) -> None:
     with View(len(jobs)) as view, closing(batch.run(jobs, view)) as finished:
         outcomes.extend(finished)
 
 
-def _run_on_ray(batch: Batch, options: argparse.Namespace, jobs: list[Job], outcomes: list[Outcome]) -> None:
-    from upscale.restore.on_ray import RemoteBatch
+def _run_on_ray(batch: BatchRestorer, options: argparse.Namespace, jobs: list[Job], outcomes: list[Outcome]) -> None:
+    from upscale.restore.on_ray import RayBatchRestorer
 
-    remote = RemoteBatch(options.model, options.device, batch.options, batch.force, batch.overwrite, batch.after)
+    remote = RayBatchRestorer(options.model, options.device, batch.options, batch.force, batch.overwrite, batch.after)
     with View(len(jobs)) as view, closing(remote.run(jobs, options.jobs)) as finished:
         for outcome in finished:
             view.finished(outcome)
@@ -120,10 +122,12 @@ def parser() -> argparse.ArgumentParser:
     add("--engine", choices=("local", "ray"), default="local", help="ray: on the cluster of RAY_ADDRESS (extra `ray`)")
     add("--mix", type=_number(float, 0, 1), default=1.0, metavar="0..1", help="0 is the input, 1 the model's output")
     add(
-        "--match-level",
+        "--restore-level",
         action="store_true",
-        help="give back the level that the encoder took (up to half a decibel) instead of keeping the input's",
+        help="keep the level that the model gives, which is the music's before it was encoded (up to half a decibel "
+        "louder); without it, results are as loud (RMS) as their inputs",
     )
+    add("--match-level", action="store_true", help="deprecated name of --restore-level")
     add(
         "--ceiling",
         type=_number(float, -60, 20),

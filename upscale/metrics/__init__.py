@@ -1,6 +1,6 @@
 """What people report about a restoration: functions of (reference, estimate), always shown beside doing nothing."""
 
-from upscale.metrics.perceptual import visqol
+from upscale.metrics.opinion_score import visqol
 from upscale.metrics.spectral import codec_cutoff, error_above, error_below, lsd, multi_resolution_stft
 from upscale.metrics.waveform import level_difference, sdr, si_sdr
 

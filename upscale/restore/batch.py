@@ -66,7 +66,7 @@ class Watcher:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchRestorer:
     """How files are restored. `force` restores good files too, `overwrite` finished ones; `jobs` files at a time."""
 
     restorer: Restorer

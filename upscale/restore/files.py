@@ -9,9 +9,10 @@ The output appears under its name only when everything, tags and file time inclu
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,8 @@ import numpy as np
 from upscale import audio
 from upscale.audio.convert import FILTER_WIDTH, resample
 from upscale.errors import UserError
-from upscale.restore.background import ahead
 from upscale.restore.chunks import Overlap
+from upscale.restore.prefetch import prefetch
 from upscale.restore.restorer import CHUNK_SECONDS, Restorer
 from upscale.restore.tags import copy_tags
 from upscale.seeds import derive_seed
@@ -38,15 +39,27 @@ class FileOptions:
     """How a restored file is written.
 
     `subtype`: `PCM_16`, `PCM_24` or `FLOAT`; none: 24 bit in FLAC, float in WAV. `mix`: 0 is the input, 1 the model's
-    output. `match_level` keeps the level that the model gives (that of the music before it was encoded) instead of
-    the input's. `ceiling_db`: highest true peak of the output, in dBTP.
+    output. `restore_level`: false, the output is as loud (RMS) as the input; true, it keeps the level that the model
+    gives, which is the music's level before it was encoded (LAME turns it down by up to half a decibel).
+    `ceiling_db`: highest true peak of the output, in dBTP. `match_level` is the deprecated name of `restore_level`.
     """
 
     subtype: str | None = None
     mix: float = 1.0
-    match_level: bool = False
+    restore_level: bool = False
     ceiling_db: float = -0.1
     bitrate: float | None = None
+    match_level: InitVar[bool | None] = None
+
+    def __post_init__(self, match_level: bool | None) -> None:
+        if match_level is not None:
+            warnings.warn(deprecated_name("match_level", "restore_level"), FutureWarning, stacklevel=3)
+            object.__setattr__(self, "restore_level", self.restore_level or match_level)
+
+
+def deprecated_name(old: str, new: str) -> str:
+    """The line that a user of an option's old name gets."""
+    return f"{old} is deprecated: use {new}, which does the same"
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class Meter:
     def gain(self, options: FileOptions) -> float:
         """The file's one gain: the level first, then as much less as the ceiling asks for."""
         keep = 1.0
-        if not options.match_level and self.energy_in > 0 and self.energy_out > 0:
+        if not options.restore_level and self.energy_in > 0 and self.energy_out > 0:
             keep = float(np.sqrt(self.energy_in / self.energy_out))
         ceiling = 10 ** (options.ceiling_db / 20)
         return min(keep, ceiling / self.peak) if self.peak > 0 else keep
@@ -110,7 +123,7 @@ def restore_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     meter = Meter()
     with _spool(target.parent) as spool, _staged(target) as staged:
-        for restored in ahead(_restore(restorer, source, info.sample_rate, options, meter)):
+        for restored in prefetch(_restore(restorer, source, info.sample_rate, options, meter)):
             meter.update(restored)
             spool.write(np.ascontiguousarray(restored.T, dtype=np.float32).data)
             if progress is not None:
@@ -141,7 +154,7 @@ def _restore(
     restorer: Restorer, source: Path, sample_rate: int, options: FileOptions, meter: Meter
 ) -> Iterator[np.ndarray]:
     stream = restorer.stream(sample_rate, bitrate=options.bitrate, mix=options.mix, chunk_seconds=CHUNK_SECONDS)
-    with closing(ahead(audio.blocks(source, round(BLOCK_SECONDS * sample_rate)))) as blocks:
+    with closing(prefetch(audio.blocks(source, round(BLOCK_SECONDS * sample_rate)))) as blocks:
         for block in blocks:
             meter.energy_in += _energy(block)
             yield stream.push(block)

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from upscale import audio
 from upscale.errors import UserError
 from upscale.restore.examine import examine
-from upscale.restore.files import FileOptions, FileResult, restore_file
+from upscale.restore.files import FileOptions, FileResult, deprecated_name, restore_file
 from upscale.restore.library import RESTORED
 from upscale.restore.restorer import DEFAULT_MODEL, Restorer, what_there_is
 
@@ -20,11 +20,16 @@ def infer(
     output: str | None,
     device: str = "auto",
     mix: float = 1.0,
-    match_level: bool = False,
+    restore_level: bool = False,
     ceiling_db: float = -0.1,
     subtype: str | None = None,
+    match_level: bool | None = None,
 ) -> FileResult:
-    """Restore the file `input` to `output` (beside it, unless told) with `ckpt` (the shipped model, unless told)."""
+    """Restore the file `input` with the model `ckpt` to `output`.
+
+    Without `ckpt`, the shipped `fidelity`; without `output`, NAME.restored.flac beside the input. `match_level` is the
+    deprecated name of `restore_level`; the other arguments are those of `FileOptions`.
+    """
     if input is None:
         raise UserError("which file? add input=song.mp3")
     if not Path(input).is_file():
@@ -35,11 +40,13 @@ def infer(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if ckpt is None:
         console.print(f"no ckpt=PATH named: using {DEFAULT_MODEL} ({what_there_is()})", markup=False)
+    if match_level is not None:
+        console.print(deprecated_name("match_level", "restore_level"), markup=False)
     info = audio.probe(input)
     options = FileOptions(
         subtype=subtype,
         mix=mix,
-        match_level=match_level,
+        restore_level=restore_level or bool(match_level),
         ceiling_db=ceiling_db,
         bitrate=examine(input).effective_bitrate,
     )

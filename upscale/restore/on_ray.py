@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from upscale.ray_engine import run_on_ray
-from upscale.restore.batch import Batch, Outcome
+from upscale.restore.batch import BatchRestorer, Outcome
 from upscale.restore.files import FileOptions
 from upscale.restore.library import Job
 from upscale.restore.restorer import Restorer
 
 
 @dataclass(frozen=True)
-class RemoteBatch:
-    """What a worker must know; `upscale.restore.batch.Batch` says what it means."""
+class RayBatchRestorer:
+    """What a worker must know; `upscale.restore.batch.BatchRestorer` says what it means."""
 
     model: str | None
     device: str
@@ -25,7 +25,9 @@ class RemoteBatch:
 
     def restore(self, job: Job) -> Outcome:
         """In the worker: whatever is wrong with the file is in the outcome."""
-        batch = Batch(_restorer(self.model, self.device), self.options, self.force, self.overwrite, after=self.after)
+        batch = BatchRestorer(
+            _restorer(self.model, self.device), self.options, self.force, self.overwrite, after=self.after
+        )
         (outcome,) = batch.run([job])
         return outcome
 

@@ -38,7 +38,7 @@ element.addEventListener('cleared', () => trigger('clear'));
 
 
 def build_page(service: Service) -> gr.Blocks:
-    """The Blocks of one server. Every handler knows its visitor by the session cookie that `Guard` gave out."""
+    """The Blocks of one server. Every handler knows its visitor by the session cookie that `RequestFilter` gave out."""
     limits = service.limits
     choices = [(DESCRIPTIONS.get(name, name), name) for name in service.models]
     with gr.Blocks(analytics_enabled=False, title="upscalemp3", fill_width=False) as page:

@@ -1,4 +1,4 @@
-"""The HTTP server: our routes, gradio's page and the guard before both; and what runs beside them."""
+"""The HTTP server: our routes, gradio's page, the request filter before both, and the tasks that run beside them."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from upscale.web.guard import LOOPBACK, Guard
 from upscale.web.page import CSS, HEAD, THEME, build_page
+from upscale.web.request_filter import LOOPBACK, RequestFilter
 from upscale.web.routes import routes
 from upscale.web.service import Service
 
@@ -55,7 +55,7 @@ def build_app(service: Service, host: str) -> ASGIApp:
         css_paths=CSS,
         head=HEAD,
     )
-    return Guard(app, hosts=(*LOOPBACK, host) if host in LOOPBACK else None)
+    return RequestFilter(app, hosts=(*LOOPBACK, host) if host in LOOPBACK else None)
 
 
 def run_server(service: Service, host: str, port: int) -> None:

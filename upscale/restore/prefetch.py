@@ -16,7 +16,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """The same items, made by a thread that is at most `depth` of them ahead.
 
     An error in the thread is raised here; leaving the loop early (an error, Ctrl-C) ends the thread and closes `items`.

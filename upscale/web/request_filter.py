@@ -36,7 +36,7 @@ CONTENT_POLICY = (
 )
 
 
-class Guard:
+class RequestFilter:
     """ASGI middleware. `hosts`: names that the page answers to; none: any."""
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None) -> None:
