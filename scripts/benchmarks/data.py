@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from upscale.codec import CodecSampler, CodecSpec, lame, roundtrip
 from upscale.corpus.demo import compose
 from upscale.datamodule import ShardDataModule, clips
-from upscale.datamodule.clips import SAMPLE_RATE
+from upscale.datamodule.batches import SAMPLE_RATE
 from upscale.shards.jobs import num_cores
 from upscale.shards.prepare import prepare
 

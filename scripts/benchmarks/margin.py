@@ -18,7 +18,8 @@ from rich.table import Table
 from upscale import audio
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus.demo import compose
-from upscale.datamodule.clips import MARGIN_AFTER, SAMPLE_RATE
+from upscale.datamodule.batches import SAMPLE_RATE
+from upscale.datamodule.clips import MARGIN_AFTER
 
 FRAME = 1_152
 BEFORE = 4 * SAMPLE_RATE // FRAME * FRAME

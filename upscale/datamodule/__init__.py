@@ -1,6 +1,6 @@
-"""From shards to batches."""
+"""From shards or from pairs to batches."""
 
-from upscale.datamodule.clips import Batch
+from upscale.datamodule.batches import Batch
 from upscale.datamodule.module import ShardDataModule
 
 __all__ = ["Batch", "ShardDataModule"]

@@ -1,19 +1,16 @@
 """Shards in, batches of degraded and clean clips out: the LightningDataModule."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from upscale.codec import CodecSampler
-from upscale.datamodule.clips import MARGIN_AFTER, SAMPLE_RATE, Batch, Clips, Crop
-from upscale.datamodule.loader import FixedLoader, ResumableLoader
-from upscale.datamodule.lost import count_lost
-from upscale.datamodule.order import FixedOrder, TrainingOrder
-from upscale.datamodule.workers import prepare_worker
+from upscale.datamodule.batches import SAMPLE_RATE
+from upscale.datamodule.clips import MARGIN_AFTER, Clips, Crop
+from upscale.datamodule.loader import FixedLoader, ResumableLoader, fixed_loader, training_loader
+from upscale.datamodule.missing_clips import count_missing_clips
 from upscale.errors import UserError
 from upscale.shards import ClipIndex, index_shards, local_shards
 from upscale.shards.jobs import num_cores
@@ -77,41 +74,16 @@ class ShardDataModule(LightningDataModule):
                 self.clips[split] = self._clips(split)
 
     def train_dataloader(self) -> ResumableLoader:
-        clips = self.clips["train"]
-        rank, num_ranks = self._rank()
-        num_batches = self.num_batches or max(1, len(clips) // (self.batch_size * num_ranks))
-        order = TrainingOrder(len(clips), self.batch_size, num_batches, rank, num_ranks, self.seed)
-        return ResumableLoader(clips, sampler=order, **self._options())
+        return training_loader(self.clips["train"], self.batch_size, self.num_batches, **self._options())
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return self._fixed_loader("val")
+    def val_dataloader(self) -> FixedLoader:
+        return fixed_loader(self.clips["val"], self.batch_size, self.num_val_batches, **self._options())
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._fixed_loader("test")
+    def test_dataloader(self) -> FixedLoader:
+        return fixed_loader(self.clips["test"], self.batch_size, self.num_val_batches, **self._options())
 
-    def _fixed_loader(self, split: str) -> FixedLoader:
-        clips = self.clips[split]
-        rank, num_ranks = self._rank()
-        most = (self.num_val_batches or len(clips)) * self.batch_size * num_ranks
-        order = FixedOrder(len(clips), min(most, len(clips)), self.batch_size, rank, num_ranks, self.seed)
-        return FixedLoader(clips, sampler=order, **self._options())
-
-    def _options(self) -> dict:
-        return {
-            "batch_size": None,  # an item of `Clips` is a batch already
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": prepare_worker,
-        }
-
-    def _rank(self) -> tuple[int, int]:
-        """This process's rank and the number of ranks: the trainer's, or those of the launcher's environment."""
-        if self.trainer is not None:
-            return self.trainer.global_rank, self.trainer.world_size
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    def _options(self) -> dict[str, Any]:
+        return {"num_workers": self.num_workers, "seed": self.seed, "trainer": self.trainer}
 
     def _shards(self, split: str) -> list[Path]:
         shards = local_shards(self.root, split, self.cache)
@@ -126,7 +98,7 @@ class ShardDataModule(LightningDataModule):
     def _clips(self, split: str) -> Clips:
         shards = self._shards(split)
         index = index_shards(shards, salvage=(shards[0].parent / NAME).exists())
-        num_lost = count_lost(index, self.max_bad_share)
+        num_missing = count_missing_clips(index, self.max_bad_share)
         index = self._long_enough(index, split)
         if self.predegraded and not index.specs:
             raise UserError(
@@ -134,7 +106,7 @@ class ShardDataModule(LightningDataModule):
                 "python scripts/prepare_shards.py 'degrade=[{bitrate:64},{bitrate:128}]' ..."
             )
         fixed = split != "train"
-        return Clips(index, self.codec, self.crop, self.seed, fixed, self.predegraded, self.max_bad_share, num_lost)
+        return Clips(index, self.codec, self.crop, self.seed, fixed, self.predegraded, self.max_bad_share, num_missing)
 
     def _long_enough(self, index: ClipIndex, split: str) -> ClipIndex:
         """Without the clips that are shorter than a training clip (the ends of songs)."""

@@ -23,12 +23,12 @@ class KilledWorker(RuntimeError):
 
 
 def death_handler() -> Any:
-    """What is done when a child process ends, for `watched` to put back; None where there is no such signal."""
+    """The handler of SIGCHLD, for `raise_on_worker_death` to put back; None where the system has no such signal."""
     return (signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL) if hasattr(signal, "SIGCHLD") else None
 
 
 @contextmanager
-def watched(workers: Sequence[BaseProcess], handler: Any) -> Iterator[None]:
+def raise_on_worker_death(workers: Sequence[BaseProcess], handler: Any) -> Iterator[None]:
     """Within it the death of one of `workers` is a `KilledWorker`; behind it `handler` is that of SIGCHLD again.
 
     torch's own handler raises wherever the run is just then: in the writing of a checkpoint, or where any exception is

@@ -12,7 +12,7 @@ from upscale.shards.manifest import NAME, read_manifest
 logger = logging.getLogger(__name__)
 
 
-def count_lost(index: ClipIndex, max_bad_share: float) -> int:
+def count_missing_clips(index: ClipIndex, max_bad_share: float) -> int:
     """Number of clips missing from cut, overwritten or absent shards; a shard with clips of wrong length counts one.
 
     Raises UserError where they are more than `max_bad_share` of what the manifest promises. Shards of other makers
@@ -26,7 +26,7 @@ def count_lost(index: ClipIndex, max_bad_share: float) -> int:
     clips = Counter(index.shard.tolist())
     samples = np.bincount(index.shard, weights=np.maximum(index.num_samples, 0), minlength=len(index.shards))
     unreadable = set(index.shard[index.num_samples < 0].tolist())  # named and counted one by one when their turn comes
-    num_lost, reason = 0, ""
+    num_missing, reason = 0, ""
     for entry in manifest.shards:
         number = present.get(entry.name, -1)
         missing = entry.num_clips - clips[number]
@@ -39,10 +39,10 @@ def count_lost(index: ClipIndex, max_bad_share: float) -> int:
         else:
             continue
         logger.warning("%s", reason)
-        num_lost += missing
-    if num_lost > max_bad_share * manifest.num_clips:
+        num_missing += missing
+    if num_missing > max_bad_share * manifest.num_clips:
         raise UserError(
-            f"{num_lost} of {manifest.num_clips} clips cannot be read, more than data.max_bad_share={max_bad_share}; "
-            f"{reason}. Run scripts/verify_shards.py on the folder"
+            f"{num_missing} of {manifest.num_clips} clips cannot be read, more than data.max_bad_share="
+            f"{max_bad_share}; {reason}. Run scripts/verify_shards.py on the folder"
         )
-    return num_lost
+    return num_missing

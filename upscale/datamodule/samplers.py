@@ -16,7 +16,7 @@ def _permutation(num_clips: int, seed: int, visit: int) -> np.ndarray:
     return np.random.default_rng(derive_seed(seed, "order", visit)).permutation(num_clips)
 
 
-class TrainingOrder(DistributedSampler):
+class TrainingSampler(DistributedSampler):
     """An endless sequence of shuffles, dealt out to ranks in whole batches; item = the draws of one batch.
 
     Position p of the sequence is clip `p % N` of shuffle `p // N`: every clip is heard equally often, and within a
@@ -49,7 +49,7 @@ class TrainingOrder(DistributedSampler):
         return draws
 
 
-class FixedOrder(DistributedSampler):
+class FixedSampler(DistributedSampler):
     """Every clip exactly once over all ranks, the same in every epoch, in equally many batches on each rank.
 
     `num_used` takes the first clips of the order alone. Shares differ by one clip at most, and so do batches. Only

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from upscale.datamodule.order import FixedOrder, TrainingOrder
+from upscale.datamodule.samplers import FixedSampler, TrainingSampler
 
 
-def training(rank=0, num_ranks=1, num_clips=1000, batch_size=4, num_batches=12, seed=0) -> TrainingOrder:
-    return TrainingOrder(num_clips, batch_size, num_batches, rank, num_ranks, seed)
+def training(rank=0, num_ranks=1, num_clips=1000, batch_size=4, num_batches=12, seed=0) -> TrainingSampler:
+    return TrainingSampler(num_clips, batch_size, num_batches, rank, num_ranks, seed)
 
 
 def test_ranks_and_workers_of_a_4x4_job_see_different_clips():
@@ -51,7 +51,7 @@ def test_a_clip_that_comes_twice_in_an_epoch_is_another_draw():
 @pytest.mark.parametrize("num_ranks", [1, 2, 4])
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_validation_clips_come_once_in_equally_many_batches(num_clips, num_ranks, batch_size):
-    ranks = [list(FixedOrder(num_clips, num_clips, batch_size, rank, num_ranks, seed=0)) for rank in range(num_ranks)]
+    ranks = [list(FixedSampler(num_clips, num_clips, batch_size, rank, num_ranks, seed=0)) for rank in range(num_ranks)]
     assert len({len(batches) for batches in ranks}) == 1
     assert all(1 <= len(batch) <= batch_size for batches in ranks for batch in batches)
     clips = Counter(clip for batches in ranks for batch in batches for clip, _, _ in batch)
@@ -61,13 +61,13 @@ def test_validation_clips_come_once_in_equally_many_batches(num_clips, num_ranks
 
 
 def test_validation_is_the_same_in_every_epoch():
-    order = FixedOrder(20, 20, 4, rank=1, num_ranks=2, seed=0)
+    order = FixedSampler(20, 20, 4, rank=1, num_ranks=2, seed=0)
     first = list(order)
     order.set_epoch(5)
     assert list(order) == first
 
 
 def test_a_limit_takes_the_first_of_the_order():
-    limited = [clip for batch in FixedOrder(100, 8, 4, 0, 1, seed=0) for clip, _, _ in batch]
-    whole = [clip for batch in FixedOrder(100, 100, 4, 0, 1, seed=0) for clip, _, _ in batch]
+    limited = [clip for batch in FixedSampler(100, 8, 4, 0, 1, seed=0) for clip, _, _ in batch]
+    whole = [clip for batch in FixedSampler(100, 100, 4, 0, 1, seed=0) for clip, _, _ in batch]
     assert limited == whole[:8]
