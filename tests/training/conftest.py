@@ -1,17 +1,52 @@
 """A few seconds of shards, and the debug experiment on them: tiny, on the CPU, in this process."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
 from upscale.shards.prepare import prepare
+from upscale.training import fit as fit_module
 
 CONF = Path(__file__).parents[2] / "conf"
 Compose = Callable[..., DictConfig]
+AddCallbacks = Callable[..., None]
+TINY_NET = [  # trains in a second
+    "model=spectral_gain",
+    "model.width=4",
+    "model.num_blocks=1",
+    "model.window_size=512",
+    "data.clip_seconds=0.1",
+    "data.margin_seconds=0.05",
+    "optimizer.lr=0.01",
+]
+
+
+class Probe(Callback):
+    """Calls `action(trainer)` at one hook, when `trainer.global_step` has reached `step`, once."""
+
+    def __init__(self, hook: str, step: int, action: Callable[[Trainer], object]) -> None:
+        self.step, self.action, self.done = step, action, False
+        setattr(self, hook, self._look)
+
+    def _look(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.global_step >= self.step and not self.done:
+            self.done = True
+            self.action(trainer)
+
+
+def terminate(trainer: Trainer) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +91,27 @@ def one_thread() -> object:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    """As in a process of its own: parallel test runners install a handler that exits, and Lightning keeps it."""
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.fixture
+def add_callbacks(monkeypatch: pytest.MonkeyPatch) -> AddCallbacks:
+    """Give the next trainers these callbacks as well."""
+    original = fit_module.build_trainer
+
+    def add(*callbacks: Callback) -> None:
+        def build(config: DictConfig, **kwargs: Any) -> Trainer:
+            trainer = original(config, **kwargs)
+            trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
+            return trainer
+
+        monkeypatch.setattr(fit_module, "build_trainer", build)
+
+    return add

@@ -1,19 +1,15 @@
 """Interrupted anywhere and resumed equals never interrupted: weights, optimizer, schedule, step count and curve."""
 
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from conftest import Compose
+from conftest import Compose, Probe, last_checkpoint, terminate
 from lightning.pytorch import Callback, Trainer
-from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from upscale.training import fit as fit_module
 from upscale.training.fit import fit
 
 OVERRIDES = [
@@ -26,49 +22,7 @@ OVERRIDES = [
 NUM_STEPS = 9
 
 
-class Probe(Callback):
-    """Calls `action(trainer)` at one hook, when `trainer.global_step` has reached `step`, once."""
-
-    def __init__(self, hook: str, step: int, action: Callable[[Trainer], object]) -> None:
-        self.step, self.action, self.done = step, action, False
-        setattr(self, hook, self._look)
-
-    def _look(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.global_step >= self.step and not self.done:
-            self.done = True
-            self.action(trainer)
-
-
-def terminate(trainer: Trainer) -> None:
-    signal.raise_signal(signal.SIGTERM)
-
-
-@pytest.fixture(autouse=True)
-def default_sigterm() -> Iterator[None]:
-    """As in a process of its own: parallel test runners install a handler that exits, and Lightning keeps it."""
-    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, previous)
-
-
-@pytest.fixture
-def add_callbacks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Give the next trainers these callbacks as well."""
-    original = fit_module.build_trainer
-
-    def add(*callbacks: Callback) -> None:
-        def build(config: DictConfig, **kwargs: Any) -> Trainer:
-            trainer = original(config, **kwargs)
-            trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
-            return trainer
-
-        monkeypatch.setattr(fit_module, "build_trainer", build)
-
-    return add
-
-
-def last_checkpoint(run: Path) -> dict[str, Any]:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+pytestmark = pytest.mark.usefixtures("default_sigterm")
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:

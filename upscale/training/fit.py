@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
@@ -111,6 +111,8 @@ def build_trainer(config: DictConfig, purge_step: int = 0) -> Trainer:
     if config.cuda_graph:
         callbacks.append(CudaGraph())
     callbacks.append(HyperParameters(parameters=_flat(config), monitor=config.monitor, mode=config.mode))
+    # A checkpoint written after a step holds the average after that step.
+    callbacks.sort(key=lambda callback: not isinstance(callback, WeightAveraging))
     loggers: list[Logger] = [
         instantiate(logger, purge_step=purge_step, _convert_="all") for logger in (config.logger or {}).values()
     ]
