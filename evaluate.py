@@ -12,7 +12,7 @@ from upscale.entrypoint import run, user_errors
 from upscale.evaluation.task import evaluate
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+@hydra.main(version_base="1.3", config_path="conf/evaluate", config_name="evaluate")
 @user_errors
 def main(config: DictConfig) -> None:
     evaluate(config)

@@ -15,7 +15,7 @@ from upscale.evaluation.results import read_csv
 from upscale.evaluation.task import evaluate
 
 RATE = 44_100
-CONFIG = Path(__file__).parents[2] / "conf"
+CONFIG = Path(__file__).parents[2] / "conf" / "evaluate"
 
 
 def song(seed: int, seconds: float = 1.0, channels: int = 2) -> np.ndarray:

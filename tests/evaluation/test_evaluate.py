@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from hydra import compose, initialize_config_dir
 
 from upscale.audio import read, write
 from upscale.codec import CodecSpec, roundtrip
@@ -20,6 +22,7 @@ from upscale.models import WaveletUNet
 from upscale.restore import Restorer
 from upscale.restore.bundle import save_bundle
 
+CONFIG = Path(__file__).parents[2] / "conf" / "evaluate"
 Run = Callable[..., Any]
 RATE = 44_100
 BEST = {"si_sdr": 200, "sdr": 200, "error_below": -200, "error_above": -200}
@@ -202,12 +205,92 @@ def test_other_codecs(run: Run, songs: Path):
         ({"system": "magic"}, "use model, folder or identity"),
         ({"system": "folder", "root": "nowhere"}, "root=nowhere is not a folder"),
         ({"jobs": 0}, "jobs=0"),
+        ({"visqol_bitrates": [96]}, r"visqol_bitrates=\[96\] must be among bitrates=\[64, 128\]"),
+        ({"visqol_seconds": 0.5}, "visqol_seconds=0.5: ViSQOL needs 1 s at least"),
         ({"redraw": "nowhere.csv"}, "nowhere.csv"),
     ],
 )
 def test_mistakes(run: Run, songs: Path, settings: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
         run(**{"system": "identity", "data": str(songs), **settings})
+
+
+def test_a_mono_song_is_measured_as_mono(run: Run, songs: Path, tmp_path: Path, bundle: Path):
+    """Also by a model with two channels, which hears it on both."""
+    (tmp_path / "mono").mkdir()
+    clean = read(songs / "one.wav")[0][:1]
+    write(tmp_path / "mono" / "one.wav", clean, RATE, subtype="FLOAT")
+    (row,) = run(ckpt=str(bundle), data=str(tmp_path / "mono"), metrics=["sdr"], bitrates=[64]).rows
+    assert (row.channels, row.output_channels) == (1, 1)
+    assert row.do_nothing == sdr(clean, roundtrip(clean, CodecSpec(bitrate=64), RATE))
+
+
+def test_the_model_is_given_the_bitrate_where_it_is_known(run: Run, songs: Path, monkeypatch: pytest.MonkeyPatch):
+    given = []
+
+    def restorer(wav: np.ndarray, sample_rate: int, bitrate: float | None) -> np.ndarray:
+        given.append(bitrate)
+        return wav
+
+    monkeypatch.setattr(Restorer, "load", lambda *_, **__: restorer)
+    for known in (True, False):
+        result = run(data=str(songs), bitrates=[64], metrics=["sdr"], max_songs=1, bitrate_known=known)
+        assert result.rows[0].bitrate_known == result.table["bitrate_known"] == known
+        assert ("The model was not given the bitrate." in result.table["notes"]) == (not known)
+    assert given == [64, None]
+
+
+def test_visqol_hears_an_excerpt_at_chosen_bitrates(run: Run, songs: Path, monkeypatch: pytest.MonkeyPatch):
+    heard = []
+    monkeypatch.setattr("upscale.metrics.visqol", lambda x, y, rate: heard.append((x, y)) or 4.0)
+    scope = {"visqol_seconds": 1.0, "visqol_bitrates": [128]}
+    rows = run(system="identity", data=str(longer(songs)), metrics=["sdr", "visqol"], max_songs=1, **scope).rows
+    assert [(row.bitrate, row.metric) for row in rows] == [(64, "sdr"), (128, "sdr"), (128, "visqol")]
+    clean, _ = rows[0].source.load()
+    middle = clean[:, (clean.shape[1] - RATE) // 2 :][:, :RATE]
+    assert all(x.shape == y.shape and np.array_equal(x, middle) for x, y in heard)
+
+
+def longer(songs: Path) -> Path:
+    folder = songs.parent / "longer"
+    folder.mkdir(exist_ok=True)
+    write(folder / "one.wav", np.tile(read(songs / "one.wav")[0], 2), RATE, subtype="FLOAT")
+    return folder
+
+
+def test_settings_lie_beside_the_results(run: Run, songs: Path):
+    result = run(system="identity", data=str(songs), metrics=["sdr"], excerpt_seconds=0.5, max_songs=1)
+    settings = yaml.safe_load((result.folder / "settings.yaml").read_text())
+    assert settings["options"]["excerpt_seconds"] == 0.5 and settings["options"]["bitrate_known"] is True
+    assert settings["seconds"] > 0 and settings["machine"]["threads"] >= 1
+    assert {"upscalemp3", "torch", "av"} <= settings["versions"].keys()
+    assert "output" not in settings["options"]
+
+
+def test_kinds_of_music_have_means_of_their_own(run: Run, songs: Path, tmp_path: Path):
+    data = tmp_path / "kinds"
+    for path in songs.rglob("*.wav"):
+        target = data / path.relative_to(songs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    (data / "TRACKS.tsv").write_text("file\tkind\tnote\none.wav\tsolo\t\nalbum/two.wav\tband\tx\n")
+    result = run(system="identity", data=str(data), metrics=["sdr"], bitrates=[64])
+    assert {row.song: row.kind for row in result.rows} == {
+        "one": "solo",
+        "album/two": "band",
+        "album/three (live) [x=1]": "",
+    }
+    assert list(result.table["kinds"]) == ["band", "solo"]
+    one = next(row for row in result.rows if row.song == "one")
+    assert result.table["kinds"]["solo"][0]["do_nothing"] == one.do_nothing
+    assert "## solo: 1 songs" in (result.folder / "report.md").read_text()
+
+
+def test_options_with_the_name_of_a_config_group_are_plain_options():
+    """`data=FOLDER` and `codec=[...]` on the command line, although conf/data and conf/codec exist."""
+    with initialize_config_dir(str(CONFIG), version_base="1.3"):
+        config = compose("evaluate", overrides=["data=some/songs", "codec=[mp3,opus]"])
+    assert (config.data, list(config.codec)) == ("some/songs", ["mp3", "opus"])
 
 
 def test_every_metric_says_what_is_better():

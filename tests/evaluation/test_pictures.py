@@ -19,7 +19,12 @@ PICTURES = {"improvement.png", "spectrogram_best.png", "spectrogram_median.png",
 @pytest.mark.slow
 def test_redrawing_from_the_csv_gives_the_same_pictures_and_report(run: Callable[..., Any], songs: Path):
     first = run(system="folder", root=str(songs), data=str(songs), pictures=True, metrics=["sdr", "lsd"])
-    assert {path.name for path in first.folder.iterdir()} == PICTURES | {"results.csv", "report.md", "table.json"}
+    assert {path.name for path in first.folder.iterdir()} == PICTURES | {
+        "results.csv",
+        "settings.yaml",
+        "report.md",
+        "table.json",
+    }
     for name in PICTURES:
         assert f"![{Path(name).stem}]({name})" in (first.folder / "report.md").read_text()
     again = run(redraw=str(first.folder / "results.csv"), pictures=True, data="unused")

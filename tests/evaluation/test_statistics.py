@@ -1,15 +1,17 @@
 """The table's arithmetic: means over songs, bootstrap intervals, shares, and what is left out."""
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 
 from upscale.evaluation.results import Row, read_csv, write_csv
-from upscale.evaluation.statistics import bootstrap_interval, summarise
+from upscale.evaluation.statistics import bootstrap_interval, summarise, summarise_kinds
 
 ROW = Row(
     song="a", clip="a", codec="mp3", bitrate=64, metric="si_sdr", unit="dB", better="higher", do_nothing=10.0,
@@ -19,7 +21,7 @@ ROW = Row(
 )  # fmt: skip
 
 
-def row(song: str, improvement: float, clip: str = "", **changes: float) -> Row:
+def row(song: str, improvement: float, clip: str = "", **changes: Any) -> Row:
     return replace(ROW, song=song, clip=clip or song, restored=10 + improvement, improvement=improvement, **changes)
 
 
@@ -38,6 +40,24 @@ def test_clips_of_a_song_count_once():
     assert summary.num_songs == 3
     assert summary.improvement == pytest.approx((2 - 1 + 0) / 3)
     assert summary.share_better == pytest.approx(1 / 3), "no change is no improvement"
+
+
+def test_the_worst_song_and_the_share_that_got_worse_stand_beside_the_mean():
+    rows = [row("a", 3.0), row("b", -0.5), row("b", -1.5, clip="b2"), row("c", 0.0), row("d", math.nan)]
+    (summary,) = summarise(rows)
+    assert (summary.worst_song, summary.worst) == ("b", -1.0)
+    assert (summary.share_better, summary.share_worse) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_kinds_are_summarised_apart():
+    rows = [row("a", 1.0, kind="solo"), row("b", 2.0, kind="band"), row("c", 4.0, kind="band"), row("d", 9.0)]
+    means = {kind: lines[0].improvement for kind, lines in summarise_kinds(rows).items()}
+    assert list(means.items()) == [("band", 3.0), ("solo", 1.0)]
+
+
+def test_a_metric_may_be_missing_at_a_setting():
+    lines = summarise([row("a", 1.0), row("a", 1.0, bitrate=128), row("a", 2.0, metric="visqol")])
+    assert [(line.metric, line.spec.bitrate) for line in lines] == [("si_sdr", 64), ("si_sdr", 128), ("visqol", 64)]
 
 
 def test_undefined_songs_are_left_out_and_counted():
@@ -75,8 +95,20 @@ def test_lines_keep_the_order_of_metrics_and_settings():
     ]
 
 
+def test_a_csv_of_an_older_version_is_read(tmp_path: Path):
+    write_csv([ROW], tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="") as file:
+        old = [{name: value for name, value in values.items() if name not in ("bitrate_known", "kind")}
+               for values in csv.DictReader(file)]  # fmt: skip
+    with (tmp_path / "old.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, old[0])
+        writer.writeheader()
+        writer.writerows(old)
+    assert read_csv(tmp_path / "old.csv") == [ROW]
+
+
 def test_csv_returns_every_bit(tmp_path: Path):
-    rows = [row("a", 1 / 3), row('b "quoted", é', math.pi, cutoff_hz=1e-17)]
+    rows = [row("a", 1 / 3), row('b "quoted", é', math.pi, cutoff_hz=1e-17, bitrate_known=False, kind="solo")]
     write_csv(rows, tmp_path / "results.csv")
     assert read_csv(tmp_path / "results.csv") == rows
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]

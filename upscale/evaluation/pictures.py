@@ -43,7 +43,7 @@ def _improvement_panel(axis: Axes, summaries: Sequence[Summary]) -> None:
     lines = (
         ("restored", "C0", "o", -0.06, [(s.improvement, s.improvement_low, s.improvement_high) for s in summaries]),
         (
-            "level put right",
+            "level-matched",
             "C1",
             "s",
             0.06,

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ from upscale.evaluation.staged import staged
 from upscale.evaluation.statistics import Summary
 from upscale.evaluation.systems import label
 
-COLUMNS = ("metric", "kbit/s", "nothing", "level", "restored", "improved", "95 % interval", "songs", "")
+COLUMNS = (
+    *("metric", "kbit/s", "nothing", "level-matched", "restored", "improved", "95 % interval"),
+    *("worst song", "better", "worse", ""),
+)
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0"}
 READING = (
-    "*nothing*: the degraded input. *level*: the trivial rival, the input times one gain per codec setting (the "
-    "least-squares gain over this test set). *improved*: restored over nothing, positive where better in every metric, "
-    "mean over songs with its bootstrap interval. *songs*: the share that got better."
+    "*nothing*: the degraded input. *level-matched*: the trivial rival, the input times one gain per codec setting "
+    "(the least-squares gain over this test set). *improved*: restored over nothing, positive where better in every "
+    "metric, mean over songs with its bootstrap interval. *worst song*: the smallest improvement of a song. *better*, "
+    "*worse*: the share of songs that got better or worse."
 )
 
 
@@ -46,28 +50,44 @@ def print_table(summaries: Sequence[Summary], rows: Sequence[Row], console: Cons
         console.print(note)
 
 
-def write_report(summaries: Sequence[Summary], rows: Sequence[Row], pictures: Sequence[str], path: Path) -> None:
-    """report.md: the table, how to read it, and the pictures beside it."""
-    lines = [f"# {_title(rows)}", "", READING, "", f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    lines += [f"| {' | '.join(_cells(summary))} |" for summary in summaries]
+def write_report(
+    summaries: Sequence[Summary],
+    kinds: Mapping[str, Sequence[Summary]],
+    rows: Sequence[Row],
+    pictures: Sequence[str],
+    path: Path,
+) -> None:
+    """report.md: the table, how to read it, a table for each kind of music, and the pictures beside it."""
+    lines = [f"# {_title(rows)}", "", READING, "", *_markdown(summaries)]
     lines += ["", *(f"- {note}" for note in notes(summaries, rows))]
+    for kind, part in kinds.items():
+        lines += ["", f"## {kind}: {len({row.song for row in rows if row.kind == kind})} songs", "", *_markdown(part)]
     lines += ["", *(f"![{Path(name).stem}]({name})" for name in pictures)]
     with staged(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_json(summaries: Sequence[Summary], rows: Sequence[Row], seed: int, path: Path) -> None:
+def _markdown(summaries: Sequence[Summary]) -> list[str]:
+    head = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    return head + [f"| {' | '.join(_cells(summary))} |" for summary in summaries]
+
+
+def write_json(
+    summaries: Sequence[Summary], kinds: Mapping[str, Sequence[Summary]], rows: Sequence[Row], seed: int, path: Path
+) -> None:
     """The table for programs: undefined values are null, figures are unrounded."""
     first = rows[0]
     document = {
         "version": __version__,
         "system": first.system,
         "model": first.model,
+        "bitrate_known": first.bitrate_known,
         "num_songs": len({row.song for row in rows}),
         "num_clips": len({row.clip for row in rows}),
         "seed": seed,
         "notes": notes(summaries, rows),
         "table": [_plain(summary) for summary in summaries],
+        "kinds": {kind: [_plain(summary) for summary in part] for kind, part in kinds.items()},
     }
     with staged(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -102,13 +122,19 @@ def _cells(summary: Summary) -> list[str]:
         _figure(summary.restored),
         _signed(summary.improvement),
         "–" if math.isnan(summary.improvement_low) else f"{low} to {high}",
-        "–" if math.isnan(summary.share_better) else f"{100 * summary.share_better:.0f} %",
+        _signed(summary.worst),
+        _share(summary.share_better),
+        _share(summary.share_worse),
         f"▼ {summary.verdict}" if summary.improvement < 0 else summary.verdict,
     ]
 
 
 def _figure(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def _signed(value: float) -> str:
@@ -132,6 +158,8 @@ def notes(summaries: Sequence[Summary], rows: Sequence[Row]) -> list[str]:
         found.append(
             f"{len(lengths)} outputs had another length (up to {worst:+d} samples): cut or completed by zeros."
         )
+    if not rows[0].bitrate_known:
+        found.append("The model was not given the bitrate.")
     if any(row.output_channels != row.channels for row in rows):
         found.append("Outputs with another number of channels: mono was doubled, stereo mixed down.")
     return found

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Row:
     unit: str
     better: str
     do_nothing: float
-    level: float  # the trivial rival: the input with its level put right
+    level: float  # the trivial rival: the input times one gain, level-matched
     restored: float
     improvement: float  # of `restored` over `do_nothing`; positive is better in every metric
     level_improvement: float  # of `level` over `do_nothing`
@@ -40,6 +40,8 @@ class Row:
     stereo: str
     system: str
     model: str
+    bitrate_known: bool = True  # the model was given the bitrate
+    kind: str = ""  # of music, from the folder's TRACKS.tsv
 
     @property
     def spec(self) -> CodecSpec:
@@ -47,7 +49,7 @@ class Row:
 
     @property
     def source(self) -> Clip:
-        return Clip(self.song, self.clip, Path(self.path), self.start, self.num_samples)
+        return Clip(self.song, self.clip, Path(self.path), self.start, self.num_samples, self.kind)
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
@@ -70,7 +72,13 @@ def read_csv(path: Path) -> list[Row]:
 
 
 def _row(values: dict[str, Any]) -> Row:
-    return Row(**{field.name: field.type(values[field.name]) for field in fields(Row)})  # type: ignore[operator]
+    """Columns that have a default may be missing: older versions did not write them."""
+    present = [field for field in fields(Row) if field.name in values or field.default is MISSING]
+    return Row(**{field.name: _parse(field.type, values[field.name]) for field in present})
+
+
+def _parse(kind: Any, text: str) -> Any:
+    return text == "True" if kind is bool else kind(text)
 
 
 def conditions(rows: Sequence[Row]) -> list[CodecSpec]:

@@ -1,7 +1,7 @@
 """The evaluation itself: degrade each clip, restore it, measure both and the trivial rival; one clip at a time.
 
-The trivial rival is the input with its level put right: one gain per codec setting, the least-squares gain over the
-whole test set, <clean, degraded> / <degraded, degraded>. It is fitted in a first pass, on at most 30 seconds from the
+The trivial rival is the input level-matched: one gain per codec setting, the least-squares gain over the whole test
+set, <clean, degraded> / <degraded, degraded>. It is fitted in a first pass, on at most 30 seconds from the
 middle of each clip.
 """
 
@@ -23,7 +23,7 @@ from upscale.codec import CodecSpec, roundtrip
 from upscale.errors import UserError
 from upscale.evaluation.progress import watched
 from upscale.evaluation.results import Row
-from upscale.evaluation.scores import METRICS, Context, score
+from upscale.evaluation.scores import EVERYWHERE, METRICS, Context, VisqolScope, score
 from upscale.evaluation.systems import Output, System, label
 from upscale.evaluation.testset import Clip
 from upscale.metrics import codec_cutoff
@@ -41,6 +41,10 @@ class Plan:
     metrics: tuple[str, ...]
     gains: tuple[float, ...] = ()  # linear, one per spec
     write_degraded: Path | None = None
+    visqol: VisqolScope = EVERYWHERE
+
+    def metrics_at(self, spec: CodecSpec) -> list[str]:
+        return [name for name in self.metrics if name != "visqol" or self.visqol.includes(spec.bitrate)]
 
 
 def evaluate_clips(
@@ -50,12 +54,13 @@ def evaluate_clips(
     metrics: Sequence[str],
     jobs: int = 1,
     write_degraded: Path | None = None,
+    visqol: VisqolScope = EVERYWHERE,
 ) -> list[Row]:
     """A row per clip, codec setting and metric, in that order whatever `jobs` (processes) is."""
     if jobs < 1:
         raise UserError(f"jobs={jobs}: use 1 or more processes")
     system.check(clips, specs)
-    plan = Plan(system, tuple(specs), tuple(metrics), write_degraded=write_degraded)
+    plan = Plan(system, tuple(specs), tuple(metrics), write_degraded=write_degraded, visqol=visqol)
     products = np.sum(list(_map(partial(_level_products, plan), clips, jobs, "levels")), axis=0)
     plan = replace(plan, gains=tuple(_gain(*pair) for pair in products))
     return [row for rows in _map(partial(_evaluate_clip, plan), clips, jobs, "songs") for row in rows]
@@ -114,13 +119,14 @@ def _evaluate_one(
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, degraded, sample_rate, subtype="FLOAT")
     output = plan.system(clip, degraded, sample_rate, spec)
-    context = Context(sample_rate, codec_cutoff(clean, degraded, sample_rate))
-    do_nothing = score(clean, degraded, plan.metrics, context)
-    level = score(clean, degraded * np.float32(gain), plan.metrics, context)
+    context = Context(sample_rate, codec_cutoff(clean, degraded, sample_rate), plan.visqol.seconds)
+    metrics = plan.metrics_at(spec)
+    do_nothing = score(clean, degraded, metrics, context)
+    level = score(clean, degraded * np.float32(gain), metrics, context)
     unchanged = np.array_equal(output.wav, degraded)
-    restored = do_nothing if unchanged else score(clean, output.wav, plan.metrics, context)
+    restored = do_nothing if unchanged else score(clean, output.wav, metrics, context)
     row = partial(_row, clip=clip, spec=spec, system=plan.system, output=output, context=context, gain=gain)
-    return [row(name, do_nothing[name], level[name], restored[name], channels=len(clean)) for name in plan.metrics]
+    return [row(name, do_nothing[name], level[name], restored[name], channels=len(clean)) for name in metrics]
 
 
 def _row(
@@ -165,6 +171,8 @@ def _row(
         stereo=spec.stereo,
         system=system.kind,
         model=system.model,
+        bitrate_known=system.bitrate_known,
+        kind=clip.kind,
     )
 
 

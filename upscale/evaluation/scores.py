@@ -15,6 +15,15 @@ class Context:
 
     sample_rate: int
     cutoff_hz: float  # the codec's, measured on this clip
+    visqol_seconds: float | None = None  # of the clip's middle; None: all of it
+
+    def visqol_excerpt(self, wav: np.ndarray) -> np.ndarray:
+        """The middle of `[C, T]` that ViSQOL listens to."""
+        if self.visqol_seconds is None:
+            return wav
+        length = min(wav.shape[1], round(self.visqol_seconds * self.sample_rate))
+        start = (wav.shape[1] - length) // 2
+        return wav[:, start : start + length]
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,27 @@ METRICS = {
         lambda x, y, context: float(metrics.error_above(x, y, context.cutoff_hz, context.sample_rate)),
     ),
     "level_difference": Metric("level difference", "dB", "zero", lambda x, y, _: float(metrics.level_difference(x, y))),
-    "visqol": Metric("ViSQOL", "MOS", "higher", lambda x, y, context: metrics.visqol(x, y, context.sample_rate)),
+    "visqol": Metric(
+        "ViSQOL",
+        "MOS",
+        "higher",
+        lambda x, y, context: metrics.visqol(context.visqol_excerpt(x), context.visqol_excerpt(y), context.sample_rate),
+    ),
 }
+
+
+@dataclass(frozen=True)
+class VisqolScope:
+    """ViSQOL is slow: it may listen to some `seconds` of each clip's middle, and at some bitrates (kbit/s) only."""
+
+    seconds: float | None = None  # None: the whole clip
+    bitrates: tuple[int, ...] | None = None  # None: all of them
+
+    def includes(self, bitrate: int) -> bool:
+        return self.bitrates is None or bitrate in self.bitrates
+
+
+EVERYWHERE = VisqolScope()
 
 
 def check_metrics(names: Sequence[str]) -> None:

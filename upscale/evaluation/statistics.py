@@ -1,4 +1,4 @@
-"""From rows to the table: means and bootstrap intervals over songs, and the share of songs that got better."""
+"""From rows to the table: means and bootstrap intervals over songs, the worst song, shares better and worse."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -37,6 +37,9 @@ class Summary:
     level_improvement_low: float
     level_improvement_high: float
     share_better: float
+    share_worse: float
+    worst: float  # the smallest improvement of a song
+    worst_song: str
 
     @property
     def verdict(self) -> str:
@@ -54,12 +57,22 @@ def summarise(rows: Sequence[Row], seed: int = 0) -> list[Summary]:
     for row in rows:
         groups[row.metric, row.spec].append(row)
     metrics = dict.fromkeys(row.metric for row in rows)
-    return [_summary(metric, spec, groups[metric, spec], seed) for metric in metrics for spec in conditions(rows)]
+    settings = [(metric, spec) for metric in metrics for spec in conditions(rows)]
+    return [_summary(metric, spec, groups[metric, spec], seed) for metric, spec in settings if groups[metric, spec]]
+
+
+def summarise_kinds(rows: Sequence[Row], seed: int = 0) -> dict[str, list[Summary]]:
+    """The same for each kind of music, in alphabetical order; empty where no song has one."""
+    kinds = sorted({row.kind for row in rows if row.kind})
+    return {kind: summarise([row for row in rows if row.kind == kind], seed) for kind in kinds}
 
 
 def _summary(metric: str, spec: CodecSpec, rows: Sequence[Row], seed: int) -> Summary:
     songs = by_song(rows)
-    defined = songs[~np.isnan(songs).any(axis=1)]
+    is_defined = ~np.isnan(songs).any(axis=1)
+    defined = songs[is_defined]
+    names = [name for name, kept in zip(dict.fromkeys(row.song for row in rows), is_defined, strict=True) if kept]
+    worst = int(defined[:, 3].argmin()) if len(defined) else -1
     means = defined.mean(axis=0) if len(defined) else np.full(songs.shape[1], np.nan)
     low, high = bootstrap_interval(defined[:, 3:5], seed)
     return Summary(
@@ -77,6 +90,9 @@ def _summary(metric: str, spec: CodecSpec, rows: Sequence[Row], seed: int) -> Su
         level_improvement_low=float(low[1]),
         level_improvement_high=float(high[1]),
         share_better=float((defined[:, 3] > 0).mean()) if len(defined) else float("nan"),
+        share_worse=float((defined[:, 3] < 0).mean()) if len(defined) else float("nan"),
+        worst=float(defined[worst, 3]) if len(defined) else float("nan"),
+        worst_song=names[worst] if names else "",
     )
 
 

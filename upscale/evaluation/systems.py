@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class System(Protocol):
     def model(self) -> str:
         """The model's or folder's path, or a shipped model's name."""
 
+    @property
+    def bitrate_known(self) -> bool:
+        """Whether the system is given the bitrate."""
+
     def check(self, clips: Sequence[Clip], specs: Sequence[CodecSpec]) -> None:
         """Raise UserError before any work is done, where something is missing."""
 
@@ -47,6 +51,7 @@ class Identity:
 
     kind: str = "identity"
     model: str = ""
+    bitrate_known: bool = True
 
     def check(self, clips: Sequence[Clip], specs: Sequence[CodecSpec]) -> None:
         pass
@@ -57,25 +62,26 @@ class Identity:
 
 @dataclass(frozen=True)
 class Model:
-    """A bundle, checkpoint, ONNX file or shipped model, told the bitrate as it would read it from the file."""
+    """A bundle, checkpoint, ONNX file or shipped model; `bitrate_known`: it is given the bitrate, as files state it."""
 
     model: str
     device: str = "auto"
     kind: str = "model"
+    bitrate_known: bool = True
 
     @cached_property
     def restorer(self) -> Restorer:
         return Restorer.load(self.model, device=self.device)
 
-    def __getstate__(self) -> dict[str, str]:
+    def __getstate__(self) -> dict[str, Any]:
         """Worker processes load the model themselves."""
-        return {"model": self.model, "device": self.device, "kind": self.kind}
+        return {name: getattr(self, name) for name in ("model", "device", "kind", "bitrate_known")}
 
     def check(self, clips: Sequence[Clip], specs: Sequence[CodecSpec]) -> None:
         _ = self.restorer
 
     def __call__(self, clip: Clip, degraded: np.ndarray, sample_rate: int, spec: CodecSpec) -> Output:
-        restored = self.restorer(degraded, sample_rate, bitrate=spec.bitrate)
+        restored = self.restorer(degraded, sample_rate, bitrate=spec.bitrate if self.bitrate_known else None)
         return Output(np.asarray(restored, dtype=np.float32), channels=len(restored))
 
 
@@ -92,6 +98,7 @@ class Folder:
 
     model: str
     kind: str = "folder"
+    bitrate_known: bool = True
 
     def check(self, clips: Sequence[Clip], specs: Sequence[CodecSpec]) -> None:
         if not Path(self.model).is_dir():
@@ -143,10 +150,10 @@ def label(spec: CodecSpec) -> str:
     return "_".join([spec.codec, *([spec.mode] if spec.codec == "mp3" else []), str(spec.bitrate)])
 
 
-def make_system(kind: str, model: str | None, root: str | None, device: str) -> System:
+def make_system(kind: str, model: str | None, root: str | None, device: str, bitrate_known: bool = True) -> System:
     """The system that the command line names."""
     if kind == "model":
-        return Model(model=model or "fidelity", device=device)
+        return Model(model=model or "fidelity", device=device, bitrate_known=bitrate_known)
     if kind == "folder":
         if root is None:
             raise UserError("system=folder needs root=FOLDER with the outputs in it")

@@ -1,5 +1,6 @@
 """What `evaluate.py` does with its config."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from upscale.evaluation.pictures import draw_improvement, draw_spectrograms
 from upscale.evaluation.report import print_table, write_json, write_report
 from upscale.evaluation.results import Row, read_csv, write_csv
 from upscale.evaluation.run import evaluate_clips
-from upscale.evaluation.scores import check_metrics
-from upscale.evaluation.statistics import Summary, summarise
+from upscale.evaluation.scores import VisqolScope, check_metrics
+from upscale.evaluation.settings import write_settings
+from upscale.evaluation.statistics import Summary, summarise, summarise_kinds
 from upscale.evaluation.systems import System, make_system
 from upscale.evaluation.testset import load_test_set
+from upscale.metrics.perceptual import SHORTEST_SECONDS
 
 
 def evaluate(config: DictConfig) -> None:
@@ -24,17 +27,20 @@ def evaluate(config: DictConfig) -> None:
     output = Path(config.output)
     if config.redraw is not None:
         rows = read_csv(Path(config.redraw))
-        system = make_system(rows[0].system, model=rows[0].model, root=rows[0].model, device=config.device)
+        first = rows[0]
+        system = make_system(first.system, first.model, first.model, config.device, first.bitrate_known)
     else:
-        system = make_system(config.system, model=config.ckpt, root=config.root, device=config.device)
+        started = time.monotonic()
+        system = make_system(config.system, config.ckpt, config.root, config.device, config.bitrate_known)
         rows = _measure(system, config)
+        write_settings(config, seconds=time.monotonic() - started, path=output / "settings.yaml")
     write_csv(rows, output / "results.csv")
-    summaries = summarise(rows, seed=config.seed)
+    summaries, kinds = summarise(rows, seed=config.seed), summarise_kinds(rows, seed=config.seed)
     print_table(summaries, rows)
     if config.json is not None:
-        write_json(summaries, rows, seed=config.seed, path=Path(config.json))
+        write_json(summaries, kinds, rows, seed=config.seed, path=Path(config.json))
     pictures = _pictures(summaries, rows, system, output, config) if config.pictures else []
-    write_report(summaries, rows, [path.name for path in pictures], output / "report.md")
+    write_report(summaries, kinds, rows, [path.name for path in pictures], output / "report.md")
     Console().print(f"results.csv, report.md{' and pictures' if pictures else ''} are in {output}", soft_wrap=True)
 
 
@@ -45,7 +51,17 @@ def _measure(system: System, config: DictConfig) -> list[Row]:
         Path(config.data), split=config.split, excerpt_seconds=config.excerpt_seconds, max_songs=config.max_songs
     )
     degraded = None if config.write_degraded is None else Path(config.write_degraded)
-    return evaluate_clips(clips, system, specs, metrics, jobs=config.jobs, write_degraded=degraded)
+    visqol = _visqol_scope(config, [spec.bitrate for spec in specs])
+    return evaluate_clips(clips, system, specs, metrics, jobs=config.jobs, write_degraded=degraded, visqol=visqol)
+
+
+def _visqol_scope(config: DictConfig, bitrates: Sequence[int]) -> VisqolScope:
+    chosen = None if config.visqol_bitrates is None else tuple(_listed(config.visqol_bitrates))
+    if chosen is not None and not set(chosen) <= set(bitrates):
+        raise UserError(f"visqol_bitrates={list(chosen)} must be among bitrates={list(bitrates)}")
+    if config.visqol_seconds is not None and config.visqol_seconds < SHORTEST_SECONDS:
+        raise UserError(f"visqol_seconds={config.visqol_seconds}: ViSQOL needs {SHORTEST_SECONDS:g} s at least")
+    return VisqolScope(seconds=config.visqol_seconds, bitrates=chosen)
 
 
 def codec_settings(config: DictConfig) -> list[CodecSpec]:

@@ -1,5 +1,6 @@
 """What is evaluated: clips of clean music, each belonging to a song, read one at a time."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ class Clip:
     path: Path
     start: int
     num_samples: int
+    kind: str = ""  # of music, where the folder's TRACKS.tsv says it
 
     def load(self) -> tuple[np.ndarray, int]:
         """float32 `[C, T]` and its sample rate: the file's own, or 44.1 kHz where no codec knows it (96 kHz, say)."""
@@ -119,8 +121,21 @@ def songs_in(folder: Path) -> list[Clip]:
     if not paths:
         raise UserError(f"no lossless audio ({', '.join(LOSSLESS)}) and no shard (*.tar) under {folder}")
     _refuse_twins(folder, paths)
-    names = [song_name(path, folder) for path in paths]
-    return [Clip(name, name, path, 0, _length(path)[0]) for name, path in zip(names, paths, strict=True)]
+    kinds = kinds_in(folder)
+    return [
+        Clip(name := song_name(path, folder), name, path, 0, _length(path)[0], kinds.get(_relative(path, folder), ""))
+        for path in paths
+    ]
+
+
+def kinds_in(folder: Path) -> dict[str, str]:
+    """The column `kind` of `TRACKS.tsv` by its column `file` (a path inside the folder); empty where there is none."""
+    path = folder / "TRACKS.tsv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        tracks = list(csv.DictReader(file, delimiter="\t"))
+    return {track["file"]: track["kind"] or "" for track in tracks if track.keys() >= {"file", "kind"}}
 
 
 def _length(path: Path) -> tuple[int, int]:
@@ -133,6 +148,10 @@ def _length(path: Path) -> tuple[int, int]:
 
 def song_name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _refuse_twins(folder: Path, paths: Sequence[Path]) -> None:
