@@ -19,7 +19,7 @@ from upscale.evaluation.settings import write_settings
 from upscale.evaluation.statistics import Summary, summarise, summarise_kinds
 from upscale.evaluation.systems import System, make_system
 from upscale.evaluation.testset import load_test_set
-from upscale.metrics.perceptual import SHORTEST_SECONDS
+from upscale.metrics.opinion_score import SHORTEST_SECONDS
 
 
 def evaluate(config: DictConfig) -> None:
