@@ -9,7 +9,6 @@ seconds each on two threads. A file that exists is kept.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.random import Generator
 from scripts.released.clips import AUDIBLE
 from scripts.released.music.kinds import by_kind, draw
 from scripts.released.train_released import CHOSEN, FIDELITY_WEIGHTS, NUM_MATCHES, filter_weights_of
+from upscale import atomic
 from upscale.codec import CodecSpec, roundtrip
 from upscale.models import SpectralCascade
 from upscale.models.spectral.bypass import GOOD_BITRATE
@@ -76,10 +76,8 @@ def main() -> None:
         clean = sound(song)
         if clean.shape[1] < SHORTEST * SAMPLE_RATE or np.mean(clean**2) < AUDIBLE:
             continue
-        temporary = path.with_suffix(".part")
-        with open(temporary, "wb") as file:
+        with atomic.replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **repeats_of(model, clean, bitrate, told))
-        os.replace(temporary, path)
         print(f"{path.name}: {song.stem}", flush=True)
 
 

@@ -3,13 +3,13 @@
 import io
 import logging
 import os
-import secrets
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import soundfile
 
+from upscale import atomic
 from upscale.errors import UserError
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF"}
@@ -63,8 +63,7 @@ class Writer:
         self.num_samples = 0
         self.num_clipped = 0
         self._generator = np.random.Generator(np.random.PCG64(seed))
-        # In the same folder, so that os.replace does not cross file systems; short, whatever the name's length.
-        self._temporary = self.path.parent / f".{secrets.token_hex(8)}.part"
+        self._temporary = atomic.temporary_path(self.path)
 
     def __enter__(self) -> "Writer":
         try:

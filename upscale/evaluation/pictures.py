@@ -8,11 +8,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from upscale import atomic
 from upscale.codec import roundtrip
 from upscale.errors import UserError
 from upscale.evaluation.results import Row
 from upscale.evaluation.scores import METRICS
-from upscale.evaluation.staged import staged
 from upscale.evaluation.statistics import Summary, by_song
 from upscale.evaluation.systems import System, label
 from upscale.metrics.spectral import NUM_FFT, spectrum_blocks
@@ -134,5 +134,6 @@ def _spectrogram(wav: np.ndarray) -> np.ndarray:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with staged(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -11,10 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from upscale import __version__
+from upscale import __version__, atomic
 from upscale.evaluation.results import Row
 from upscale.evaluation.scores import METRICS
-from upscale.evaluation.staged import staged
 from upscale.evaluation.statistics import Summary
 from upscale.evaluation.systems import label
 
@@ -63,8 +62,8 @@ def write_report(
     for kind, part in kinds.items():
         lines += ["", f"## {kind}: {len({row.song for row in rows if row.kind == kind})} songs", "", *_markdown(part)]
     lines += ["", *(f"![{Path(name).stem}]({name})" for name in pictures)]
-    with staged(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, "\n".join(lines) + "\n")
 
 
 def _markdown(summaries: Sequence[Summary]) -> list[str]:
@@ -89,8 +88,8 @@ def write_json(
         "table": [_plain(summary) for summary in summaries],
         "kinds": {kind: [_plain(summary) for summary in part] for kind, part in kinds.items()},
     }
-    with staged(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _plain(summary: Summary) -> dict[str, Any]:

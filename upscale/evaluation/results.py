@@ -6,9 +6,9 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from upscale import atomic
 from upscale.codec import CodecSpec
 from upscale.errors import UserError
-from upscale.evaluation.staged import staged
 from upscale.evaluation.testset import Clip
 
 
@@ -53,7 +53,8 @@ class Row:
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
-    with staged(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

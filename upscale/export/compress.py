@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-from upscale.export.graph import staged
+from upscale import atomic
 
 MIN_SIZE = 256  # values in a tensor worth compressing
 QUANTISED = ["Conv", "MatMul", "Gemm"]
@@ -35,7 +35,8 @@ def to_float16(source: Path, target: Path) -> Path:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    with staged(target) as temporary:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(target) as temporary:
         onnx.save(model, temporary)
     return target
 
@@ -77,7 +78,8 @@ def _quantise(source: Path, target: Path, quantise: Callable[[Path, list[str]], 
     level = root.level
     root.setLevel(logging.ERROR)  # it advises, on the root logger, to preprocess a graph that needs none
     try:
-        with staged(target) as temporary:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(target, suffix=".onnx") as temporary:
             quantise(temporary, _without_weights(onnx.load(source)))
     finally:
         root.setLevel(level)

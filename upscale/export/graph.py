@@ -8,9 +8,6 @@ import copy
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
+from upscale import atomic
 from upscale.errors import UserError
 from upscale.models.layers.stft import TightStft
 from upscale.restore.backends import ONNX_METADATA, TorchBackend, Traits
@@ -107,7 +105,8 @@ def export_onnx(restorer: Restorer, path: str | os.PathLike[str]) -> Path:
     shapes = {"wav": {0: dynamic, 2: dynamic}, "bitrate": {0: dynamic}}
     graph = torch.export.export(module, (wav, torch.tensor([128.0, 64.0])), dynamic_shapes=shapes, strict=False)
     with_float_bounds(graph)
-    with staged(path) as temporary:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path) as temporary:
         program = torch.onnx.export(
             graph,
             (),
@@ -171,17 +170,3 @@ def describe(model: onnx.ModelProto, traits: Traits) -> None:
     """Put what restoring must know into the file."""
     entry = model.metadata_props.add()
     entry.key, entry.value = ONNX_METADATA, json.dumps(asdict(traits))
-
-
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".onnx")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import upscale
+from upscale import atomic
 from upscale.errors import UserError
 from upscale.restore.examine import Examination, examine
 from upscale.restore.files import FileOptions, FileResult, restore_file
@@ -139,10 +140,8 @@ def write_report(path: Path, outcomes: Sequence[Outcome], restorer: Restorer, st
         **{status: statuses.count(status) for status in ("restored", "skipped", "failed")},
         "files": [outcome.summary() for outcome in outcomes],
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, json.dumps(report, indent=2) + "\n")
 
 
 def display(path: Path) -> str:

@@ -6,8 +6,7 @@ under `upscale_model`.
 """
 
 import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import nn
 
 import upscale
 import upscale.models
+from upscale import atomic
 from upscale.errors import UserError
 
 WEIGHTS = "weights.safetensors"
@@ -73,8 +73,9 @@ def save_bundle(
         name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor for name, tensor in state.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write_atomically(folder / WEIGHTS, lambda path: save_file(state, path))
-    _write_atomically(folder / DESCRIPTION, lambda path: path.write_text(text, encoding="utf-8"))
+    with atomic.replacing(folder / WEIGHTS) as temporary:
+        save_file(state, temporary)
+    atomic.write_text(folder / DESCRIPTION, text)
     return folder
 
 
@@ -158,16 +159,3 @@ def _describe(values: object, source: Path) -> Description:
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{source} has a value of the wrong kind: {error}") from error
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

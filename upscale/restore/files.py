@@ -20,7 +20,7 @@ from typing import IO
 
 import numpy as np
 
-from upscale import audio
+from upscale import atomic, audio
 from upscale.audio.convert import FILTER_WIDTH, resample
 from upscale.errors import UserError
 from upscale.restore.chunks import Overlap
@@ -122,7 +122,7 @@ def restore_file(
         raise UserError(f"{target} is the input itself: give another output")
     target.parent.mkdir(parents=True, exist_ok=True)
     meter = Meter()
-    with _spool(target.parent) as spool, _staged(target) as staged:
+    with _spool(target.parent) as spool, atomic.replacing(target, target.suffix) as staged:
         for restored in prefetch(_restore(restorer, source, info.sample_rate, options, meter)):
             meter.update(restored)
             spool.write(np.ascontiguousarray(restored.T, dtype=np.float32).data)
@@ -168,18 +168,6 @@ def _spool(folder: Path) -> Iterator[IO[bytes]]:
             yield spool
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A hidden name beside `target` that takes its place when all went well and is gone otherwise."""
-    # Short, whatever the length of the target's name: most file systems stop at 255 bytes.
-    staged = target.with_name(f".upscale-{os.getpid()}-{derive_seed(os.fsencode(target.name)):x}{target.suffix}")
-    try:
-        yield staged
-        os.replace(staged, target)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _unspool(spool: IO[bytes], channels: int, block_samples: int) -> Iterator[np.ndarray]:

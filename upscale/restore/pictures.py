@@ -1,12 +1,11 @@
 """Spectrograms before and after, drawn at constant memory."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from scipy import signal
 
-from upscale import audio
+from upscale import atomic, audio
 from upscale.restore.library import Job
 
 NUM_FFT = 2048
@@ -45,9 +44,8 @@ def draw(before: Path, after: Path, picture: Path) -> None:
         axis.set(title=title, ylabel="kHz")
     axes[1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB")
-    temporary = picture.with_name(f".{os.getpid()}-{picture.name}"[-250:])
-    figure.savefig(temporary, dpi=100, format="png")
-    os.replace(temporary, picture)
+    with atomic.replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
 
 
 def spectrogram(path: Path) -> np.ndarray:

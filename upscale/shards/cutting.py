@@ -1,7 +1,6 @@
 """One shard, from songs to a tar file: a job that needs nothing but its own description, in any process."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import webdataset
 
-from upscale import audio
+from upscale import atomic, audio
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus.track import Track
 from upscale.errors import UserError
@@ -46,23 +45,23 @@ class ShardJob:
 
 def write_shard(job: ShardJob) -> tuple[ShardEntry, dict[str, int]]:
     """Write the shard whole or not at all; returns its manifest entry and the number of clips of each song."""
-    temporary = job.path.with_name(f".{job.path.name}.{os.getpid()}.part")
     num_samples = 0
     songs: Counter[str] = Counter()
     try:
-        with open(temporary, "wb") as file, webdataset.TarWriter(file, encoder=False, mtime=0, compress=False) as tar:
+        with (
+            atomic.replacing(job.path) as temporary,
+            open(temporary, "wb") as file,
+            webdataset.TarWriter(file, encoder=False, mtime=0, compress=False) as tar,
+        ):
             for sample, length, song in _samples(job):
                 tar.write(sample)
                 num_samples += length
                 songs[song] += 1
-        os.replace(temporary, job.path)
     except OSError as error:
         raise UserError(
             f"{job.path}: cannot be written ({error.strerror or error}); whole shards are kept, "
             "make room and run the same command again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     entry = ShardEntry(job.path.name, sum(songs.values()), num_samples, job.path.stat().st_size, file_hash(job.path))
     return entry, dict(songs)
 

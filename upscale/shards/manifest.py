@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from upscale import atomic
 from upscale.errors import UserError
 
 NAME = "manifest.json"
@@ -67,13 +67,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all; the same content gives the same bytes."""
-    temporary = path.with_name(f".{path.name}.part")
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        atomic.write_text(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); make room and run the same command again"
         ) from error

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.progress import track as progress
 
+from upscale.atomic import LEFTOVERS
 from upscale.codec import CodecSpec
 from upscale.corpus.analysis import Cut, Report, analyse
 from upscale.corpus.demo import DemoTrack
@@ -31,7 +32,6 @@ from upscale.shards.manifest import NAME, Manifest, ShardEntry, write_json
 
 BUILD = ".build"  # what an interrupted run leaves for the next one
 SUMMARY = "prepared.json"
-PARTS = ".shard-*.part"  # half-written, by a run that was killed
 
 Engine = Callable[[Any, Sequence[Any], int, str], Iterator[tuple[Any, Any]]]  # `run_jobs` and its like
 
@@ -213,8 +213,9 @@ def _clear(out: Path) -> None:
     shutil.rmtree(out / BUILD, ignore_errors=True)
     (out / SUMMARY).unlink(missing_ok=True)
     for split in SPLITS:
-        for path in [*(out / split).glob("shard-*.tar"), *(out / split).glob(PARTS), out / split / NAME]:
+        for path in [*(out / split).glob("shard-*.tar"), out / split / NAME]:
             path.unlink(missing_ok=True)
+    _remove_leftovers(out)
 
 
 def _analyse_all(tracks: Sequence[Track], cut: Cut, out: Path, workers: int, run: Engine) -> list[tuple[Track, Report]]:
@@ -283,7 +284,7 @@ def _write_all(
 ) -> dict[Path, tuple[ShardEntry, dict[str, int]]]:
     """Entry and songs of each shard; shards that an interrupted run has finished stay as they are."""
     written: dict[Path, tuple[ShardEntry, dict[str, int]]] = {}
-    _remove_parts(out)
+    _remove_leftovers(out)
     for job in jobs:
         _make_folder(job.path.parent)
         note = _note(out, job)
@@ -294,13 +295,15 @@ def _write_all(
     for job, (entry, songs) in run(write_shard, missing, workers, "writing shards"):
         written[job.path] = (entry, songs)
         write_json(_note(out, job), [asdict(entry), songs])
-    _remove_parts(out)  # of a worker that was killed and whose job was done again
+    _remove_leftovers(out)  # of a worker that was killed and whose job was done again
     return written
 
 
-def _remove_parts(out: Path) -> None:
-    for path in out.glob(f"*/{PARTS}"):
-        path.unlink(missing_ok=True)
+def _remove_leftovers(out: Path) -> None:
+    """Remove the half-written shards of a run that was killed."""
+    for split in SPLITS:
+        for path in (out / split).glob(LEFTOVERS):
+            path.unlink(missing_ok=True)
 
 
 def _note(out: Path, job: ShardJob) -> Path:

@@ -1,7 +1,6 @@
 """Shards wherever they are: a folder, or any URL that webdataset can open, copied once into a local cache."""
 
 import logging
-import os
 import shlex
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 from rich.progress import track as progress
 from webdataset.gopen import gopen
 
+from upscale import atomic
 from upscale.errors import UserError
 from upscale.seeds import derive_seed
 from upscale.shards.manifest import NAME, ShardEntry, file_hash, parse_manifest
@@ -73,19 +73,16 @@ def _read(url: str) -> bytes:
 
 
 def _download(url: str, folder: Path, entry: ShardEntry) -> None:
-    """Under a name of its own until it is whole, so that an interrupted copy is never taken for a shard."""
-    temporary = folder / f".{entry.name}.{os.getpid()}.part"
+    """Copy one shard to `folder`, checked against the manifest; an interrupted copy is never taken for a shard."""
     try:
-        with _open(url) as stream, open(temporary, "wb") as file:
-            shutil.copyfileobj(stream, file, 2**20)
-        if file_hash(temporary) != entry.sha256:
-            raise UserError(
-                f"{url}: does not match its manifest; it was changed or the download was cut off, try again"
-            )
-        os.replace(temporary, folder / entry.name)
+        with atomic.replacing(folder / entry.name) as temporary:
+            with _open(url) as stream, open(temporary, "wb") as file:
+                shutil.copyfileobj(stream, file, 2**20)
+            if file_hash(temporary) != entry.sha256:
+                raise UserError(
+                    f"{url}: does not match its manifest; it was changed or the download was cut off, try again"
+                )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{url}: cannot be copied to {folder} ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

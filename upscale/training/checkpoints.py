@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from upscale import atomic
 from upscale.errors import UserError
 from upscale.training.loop_state import count_resumed_epoch, settle
 from upscale.training.non_finite import NonFiniteLoss
@@ -24,18 +25,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(checkpoint, temporary)
-            os.replace(temporary, path)
+            with atomic.replacing(path) as temporary:
+                torch.save(checkpoint, temporary)
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
             raise UserError(
                 f"{path} cannot be written ({getattr(error, 'strerror', None) or 'disk full?'}): "
                 "make room, then go on with resume="
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 class LastCheckpoint(Callback):
@@ -120,7 +118,5 @@ def _flush(trainer: Trainer) -> None:
 
 def _replace_by_link(source: Path, target: Path) -> None:
     """A second name for the same bytes, put in place at once; neither name is ever missing."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    os.link(source, temporary)
-    os.replace(temporary, target)
+    with atomic.replacing(target) as temporary:
+        os.link(source, temporary)

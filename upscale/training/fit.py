@@ -7,7 +7,6 @@ handed plain arguments.
 import errno
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from upscale import atomic
 from upscale.datamodule.workers import KilledWorker
 from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
@@ -210,7 +210,7 @@ def _say(line: str) -> None:
 @rank_zero_only
 def _write_config(config: DictConfig, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_text(path, OmegaConf.to_yaml(config, resolve=True))
+    atomic.write_text(path, OmegaConf.to_yaml(config, resolve=True))
 
 
 def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:
@@ -229,7 +229,7 @@ def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:
         "metrics": {name: value.item() for name, value in sorted(trainer.callback_metrics.items())},
     }
     if trainer.is_global_zero:
-        _write_text(path, json.dumps(result, indent=2) + "\n")
+        atomic.write_text(path, json.dumps(result, indent=2) + "\n")
         if best is not None:
             print(f"best {checkpoint.monitor} {best.item():.4g}: {checkpoint.best_model_path}")
     return None if best is None else best.item()
@@ -238,9 +238,3 @@ def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:
 def _best_metrics(trainer: Trainer) -> dict[str, float]:
     """What the best validation measured: the figures that a sweep compares."""
     return next(callback.best_metrics for callback in trainer.callbacks if isinstance(callback, HyperParameters))  # type: ignore[attr-defined]
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -1,7 +1,6 @@
 """A loss that is NaN or infinite ends the run before it reaches the weights, and leaves its batch behind to look at."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from upscale import atomic
 from upscale.datamodule import Batch, ShardDataModule
 from upscale.errors import UserError
 
@@ -57,9 +57,7 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
         "clips": clips,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, json.dumps(facts, indent=2) + "\n")
     return path
 
 

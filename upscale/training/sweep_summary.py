@@ -6,8 +6,7 @@ does so after every job, not only at the end: a failed job makes Hydra raise bef
 
 import csv
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from upscale import atomic
 
 ERROR_FILE = "error.txt"
 GAIN = "val/si_sdr_gain"
@@ -141,18 +142,13 @@ def print_summary(runs: Sequence[SweepRun], folder: Path) -> None:
 def _write_files(runs: Sequence[SweepRun], folder: Path) -> None:
     from upscale.training.sweep_plot import draw_sweep  # Matplotlib, which a single run need not wait for
 
-    _write(folder / "summary.md", lambda path: path.write_text(_markdown(runs, folder), encoding="utf-8"))
-    _write(folder / "summary.csv", lambda path: _write_csv(runs, path))
-    _write(folder / "summary.json", lambda path: path.write_text(_json(runs), encoding="utf-8"))
+    atomic.write_text(folder / "summary.md", _markdown(runs, folder))
+    with atomic.replacing(folder / "summary.csv") as temporary:
+        _write_csv(runs, temporary)
+    atomic.write_text(folder / "summary.json", _json(runs))
     names = [name_of(run, varied(runs)) for run in runs]
-    _write(folder / "summary.png", lambda path: draw_sweep(names, [run.gains for run in runs], path))
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Whole or not at all; the name holds the process, for jobs that write at the same time."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    write(temporary)
-    os.replace(temporary, path)
+    with atomic.replacing(folder / "summary.png", suffix=".png") as temporary:
+        draw_sweep(names, [run.gains for run in runs], temporary)
 
 
 def _markdown(runs: Sequence[SweepRun], folder: Path) -> str:

@@ -1,7 +1,5 @@
 """What the page can do, without a page: take a file, restore it, serve what came of it, run a blind test."""
 
-import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from upscale import audio
+from upscale import atomic, audio
 from upscale.errors import UserError
 from upscale.restore.restorer import RELEASED, find_model, what_there_is
 from upscale.restore.tags import copy_tags
@@ -108,12 +106,12 @@ def wav_file(workspace: Workspace) -> Path:
     """The restored file as 24-bit WAV, the same samples as the FLAC, made when it is first asked for."""
     result, path = result_of(workspace), workspace.folder / WAV
     if not path.exists():
-        flac, staged = workspace.folder / RESTORED, workspace.folder / f"{secrets.token_hex(8)}.wav"
-        with audio.Writer(staged, result["sample_rate"], result["channels"], subtype="PCM_24") as writer:
-            for block in audio.blocks(flac, result["sample_rate"] * 5):
-                writer.write(block)
-        copy_tags(flac, staged)
-        os.replace(staged, path)
+        flac, rate = workspace.folder / RESTORED, result["sample_rate"]
+        with atomic.replacing(path, suffix=path.suffix) as temporary:
+            with audio.Writer(temporary, rate, result["channels"], subtype="PCM_24") as writer:
+                for block in audio.blocks(flac, rate * 5):
+                    writer.write(block)
+            copy_tags(flac, temporary)
     return path
 
 

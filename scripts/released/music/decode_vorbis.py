@@ -23,6 +23,7 @@ from mutagen import MutagenError
 from mutagen.oggvorbis import OggVorbis
 from scipy.signal import resample_poly
 
+from upscale import atomic
 from upscale.corpus.bandwidth import BandwidthMeter
 
 SAMPLE_RATE = 44_100
@@ -86,11 +87,12 @@ def decode(song: tuple[str, Path], out: Path) -> None:
     if info.samplerate != SAMPLE_RATE:
         wav = resample_poly(wav, SAMPLE_RATE, info.samplerate, axis=0)
     wav = wav / max(1.0, float(np.abs(wav).max()))
-    temporary = target.with_suffix(".part")
-    with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 2, format="FLAC", subtype="PCM_16") as file:
+    with (
+        atomic.replacing(target) as temporary,
+        soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 2, format="FLAC", subtype="PCM_16") as file,
+    ):
         file.comment = f"known up to {known:.0f} Hz"
         file.write(wav)
-    temporary.rename(target)
 
 
 def main() -> None:

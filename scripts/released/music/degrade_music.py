@@ -10,7 +10,6 @@ Every song is encoded at 64 and 96 kbit/s, for which there is most to learn, and
 """
 
 import argparse
-import os
 import subprocess
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from upscale import codec
+from upscale import atomic, codec
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
@@ -63,11 +62,8 @@ def store(path: Path, wav: np.ndarray, scale: float) -> None:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """The whole file or none: what a killed run leaves does not end in .npy."""
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
-    os.replace(temporary, path)
 
 
 def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:

@@ -11,7 +11,6 @@ exists is kept.
 """
 
 import argparse
-import os
 import shutil
 import struct
 import subprocess
@@ -26,6 +25,7 @@ import soundfile
 from scipy.signal import welch
 
 from scripts.released.music.arrange_midi import arrange
+from upscale import atomic
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44100
@@ -170,10 +170,8 @@ def write_song(out: Path, song: str, command: list[str], rendered: Path) -> None
         print(f"left out {song}: {error}", flush=True)
         return
     for index, part in enumerate(excerpts(wav)):
-        # What a killed run leaves must not end in .flac: it would be taken for a song.
-        whole = out / f"{song}__{index}.flac"
-        soundfile.write(whole.with_suffix(".part"), part, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        os.replace(whole.with_suffix(".part"), whole)
+        with atomic.replacing(out / f"{song}__{index}.flac") as temporary:
+            soundfile.write(temporary, part, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     print(song, flush=True)
 
 

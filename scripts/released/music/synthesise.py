@@ -20,6 +20,7 @@ from numpy.random import Generator
 
 from scripts.released.music.augment_music import room
 from scripts.released.music.patches import log_uniform, patch, percussion
+from upscale import atomic
 from upscale.corpus import score, synth
 from upscale.corpus.demo import add, echo, pan
 from upscale.corpus.score import Hit, Note
@@ -97,9 +98,8 @@ def song(number: int) -> np.ndarray:
 def write_song(number: int, out: Path) -> None:
     path = out / f"synth_{number:05d}.flac"
     if not path.exists():
-        temporary = path.with_suffix(".part")
-        soundfile.write(temporary, song(number).T, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-        temporary.rename(path)
+        with atomic.replacing(path) as temporary:
+            soundfile.write(temporary, song(number).T, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from scipy.signal import resample_poly
 
 from scripts.released.music.render_music import modules
 from scripts.released.music.vary_soundfont import recordings, varied_sample
-from upscale.evaluation.staged import staged
+from upscale import atomic
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44_100  # where a note that is played high puts a sample: what is drawn is relative to half of it
@@ -203,7 +203,7 @@ def main() -> None:
             if other == content:  # nothing in it that can be changed
                 break
             path.parent.mkdir(parents=True, exist_ok=True)
-            with staged(path) as temporary:
+            with atomic.replacing(path) as temporary:
                 temporary.write_bytes(other)
 
 

@@ -16,7 +16,7 @@ from numpy.random import Generator
 from scipy import fft
 
 from scripts.released.music.augment_music import equaliser
-from upscale.evaluation.staged import staged
+from upscale import atomic
 from upscale.seeds import derive_seed
 
 HEADER = np.dtype(
@@ -111,7 +111,7 @@ def main() -> None:
         for number in range(arguments.count):
             path = arguments.out / f"varied_{number}_{font.name}"
             if not path.exists():
-                with staged(path) as temporary:
+                with atomic.replacing(path) as temporary:
                     temporary.write_bytes(varied(content, derive_seed("soundfont", font.name, number)))
                 print(path, flush=True)
 
