@@ -10,7 +10,7 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from upscale.evaluation.staged import staged
+from upscale import atomic
 
 PLACES = ("output", "json", "write_degraded", "redraw", "pictures", "picture_bitrate")
 """Options that change where results go, not what they are."""
@@ -28,8 +28,8 @@ def write_settings(config: DictConfig, seconds: float, path: Path) -> None:
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in PACKAGES if installed(name)},
     }
-    with staged(path) as temporary:
-        temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
 def processor() -> str:
