@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from upscale import audio
+from upscale.audio import spectrogram
 from upscale.codec import CodecSpec, encode
 from upscale.corpus import demo
 from upscale.entrypoint import run
@@ -31,7 +31,6 @@ from upscale.restore.files import FileOptions, restore_file
 from upscale.seeds import derive_seed
 from upscale.shards.prepare import prepare
 from upscale.training.fit import fit
-from upscale.training.listening import spectrogram_figure
 
 CONF = Path(__file__).parents[1] / "conf"
 SHARDS, OUTPUT = Path("data/demo"), Path("outputs/demo")
@@ -117,7 +116,8 @@ def write_sounds(restorer: Restorer, clean: np.ndarray, bitrate: int) -> None:
     restore_file(restorer, OUTPUT / "degraded.mp3", OUTPUT / "restored.wav", options)
     restored, _ = audio.read(OUTPUT / "restored.wav")
     wavs = {"clean": clean, f"degraded, {bitrate} kbit/s": degraded, "restored": restored}
-    figure = spectrogram_figure({name: torch.from_numpy(wav) for name, wav in wavs.items()})
+    levels = {name: spectrogram.levels(wav) for name, wav in wavs.items()}
+    figure = spectrogram.figure(levels, clean.shape[-1], SAMPLE_RATE, in_a_row=True)
     figure.savefig(OUTPUT / "spectrogram.png", dpi=110)
 
 

@@ -2,27 +2,30 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from upscale import atomic
+from upscale.audio import spectrogram
 from upscale.codec import roundtrip
 from upscale.errors import UserError
 from upscale.evaluation.results import Row
 from upscale.evaluation.scores import METRICS
 from upscale.evaluation.statistics import Summary, by_song
 from upscale.evaluation.systems import System, label
-from upscale.metrics.spectral import NUM_FFT, spectrum_blocks
 
-LOUDEST_DB, QUIETEST_DB = -20.0, -110.0  # of a full-scale sine's bin: music fills this range
-MAX_COLUMNS = 1200
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCALE_DB = (-110.0, -20.0)  # of a full-scale sine: music fills this range
 
 
 def draw_improvement(summaries: Sequence[Summary], path: Path) -> None:
     """A panel per metric: improvement over doing nothing (the zero line) at every codec setting, with its intervals."""
+    from matplotlib.figure import Figure
+
     metrics = list(dict.fromkeys(summary.metric for summary in summaries))
     num_columns = min(len(metrics), 4)
     num_rows = -(-len(metrics) // num_columns)
@@ -37,7 +40,7 @@ def draw_improvement(summaries: Sequence[Summary], path: Path) -> None:
     _save(figure, path)
 
 
-def _improvement_panel(axis: Axes, summaries: Sequence[Summary]) -> None:
+def _improvement_panel(axis: "Axes", summaries: Sequence[Summary]) -> None:
     metric = METRICS[summaries[0].metric]
     places = np.arange(len(summaries))
     lines = (
@@ -100,40 +103,16 @@ def _draw_song(row: Row, system: System, name: str, path: Path) -> None:
     degraded = roundtrip(clean, row.spec, sample_rate)
     restored = system(row.source, degraded, sample_rate, row.spec).wav
     signals = {"clean": clean, "degraded": degraded, "restored": restored, "error (clean - restored)": clean - restored}
-    figure = Figure(figsize=(11, 11), layout="constrained")
-    axes = figure.subplots(len(signals), 1, sharex=True)
-    extent = (0, clean.shape[1] / sample_rate, 0, sample_rate / 2000)
-    for axis, (title, wav) in zip(axes, signals.items(), strict=True):
-        image = axis.imshow(
-            _spectrogram(wav),
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            vmin=QUIETEST_DB,
-            vmax=LOUDEST_DB,
-            cmap="magma",
-        )
-        axis.set_title(title, fontsize="medium")
-        axis.set_ylabel("kHz")
-    axes[-1].set_xlabel("seconds")
-    figure.colorbar(image, ax=axes, label="dB of a full-scale sine", shrink=0.5)
     unit = METRICS[row.metric].unit
-    figure.suptitle(
+    title = (
         f"{name}: {row.clip}, {label(row.spec)} kbit/s, {METRICS[row.metric].title} "
         f"{row.do_nothing:.2f} → {row.restored:.2f} ({row.improvement:+.2f} {unit})".rstrip()
     )
-    _save(figure, path)
+    levels = {side: spectrogram.levels(wav) for side, wav in signals.items()}
+    _save(spectrogram.figure(levels, clean.shape[1], sample_rate, scale=SCALE_DB, title=title), path)
 
 
-def _spectrogram(wav: np.ndarray) -> np.ndarray:
-    """`[C, T] -> [K, F]` in dB, mean over channels; long songs are averaged over neighbouring frames."""
-    hop = max(NUM_FFT // 4, wav.shape[1] // MAX_COLUMNS)
-    blocks = spectrum_blocks(torch.from_numpy(wav).double(), NUM_FFT, hop)
-    power = torch.cat([block.abs().square().mean(dim=0) for block in blocks])
-    return (10 * torch.log10(4 * power + 1e-20)).T.numpy()  # a full-scale sine: amplitude 1/2 in its bin
-
-
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: "Figure", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
