@@ -41,7 +41,7 @@ def levels(
     bins; or `num_rows` means over equally many bins, without the last bin (half the sample rate).
     """
     if isinstance(sound, np.ndarray):
-        sound, num_samples = _read_array(sound), sound.shape[-1]
+        num_samples, sound = sound.shape[-1], _read_array(sound)
     assert num_samples is not None, "a function that reads does not say how long the sound is"
     window = np.hanning(num_fft + 1)[:-1]
     num_columns = min(max_columns, max(1, -(-num_samples // (num_fft // 8))))
