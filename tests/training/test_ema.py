@@ -1,4 +1,4 @@
-"""The moving average is the one of the formula, is what is validated and restored with, and survives an interruption."""
+"""The moving average follows its formula, is what is validated and restored with, and survives an interruption."""
 
 import copy
 from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Compose, Probe, last_checkpoint, terminate
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from upscale.training.fit import fit

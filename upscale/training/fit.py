@@ -32,6 +32,7 @@ from upscale.errors import UserError
 from upscale.restore.bundle import load_bundle
 from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
 from upscale.training.cuda_graph import CudaGraph
+from upscale.training.freezing import freeze
 from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
 from upscale.training.scores import HyperParameters
@@ -82,15 +83,17 @@ def fit(config: DictConfig) -> float | None:
 
 
 def build_module(config: DictConfig) -> RestorationModule:
-    """The LightningModule, with the description of its network that restoring needs."""
+    """The LightningModule, its frozen parts frozen, with the description of its network that restoring needs."""
     arguments: dict[str, Any] = _plain(config.model)
     description = {
         "class": arguments.pop("_target_"),
         "arguments": arguments,
         "bitrates": list(_plain(config.codec).get("bitrates", [])),
     }
+    net = instantiate(config.model, _convert_="all")
+    freeze(net, freeze=_plain(config.freeze), train_only=_plain(config.train_only))
     return RestorationModule(
-        net=instantiate(config.model, _convert_="all"),
+        net=net,
         loss=instantiate(config.loss, _convert_="all"),
         optimizer=instantiate(config.optimizer, _convert_="all"),
         scheduler=instantiate(config.scheduler, _convert_="all"),

@@ -21,8 +21,9 @@ StepOutput = dict[str, Tensor]
 class RestorationModule(LightningModule):
     """Trains `net(degraded, bitrate) -> restored` to minimise `loss(restored, clean, degraded)`.
 
-    `optimizer` takes the parameters and returns an optimizer. `scheduler` is Lightning's scheduler configuration
-    (`interval`, `frequency`, `monitor`), whose `scheduler` entry takes the optimizer; None keeps the rate constant.
+    `optimizer` takes the network's parameters that train, each with its name, and returns an optimizer. `scheduler` is
+    Lightning's scheduler configuration (`interval`, `frequency`, `monitor`), whose `scheduler` entry takes the
+    optimizer; None keeps the rate constant.
     `description` goes into every checkpoint as `upscale_model`.
     """
 
@@ -31,7 +32,7 @@ class RestorationModule(LightningModule):
         *,
         net: nn.Module,
         loss: nn.Module,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
         description: Mapping[str, Any],
         scheduler: Mapping[str, Any] | None = None,
     ) -> None:
@@ -78,7 +79,8 @@ class RestorationModule(LightningModule):
         return {"loss": loss, "restored": restored.detach()}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
+        trained = [(name, value) for name, value in self.net.named_parameters() if value.requires_grad]
+        optimizer = self.make_optimizer(trained)
         if self.scheduler_config is None:
             return optimizer
         scheduler = {**self.scheduler_config, "scheduler": self.scheduler_config["scheduler"](optimizer)}
