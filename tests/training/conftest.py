@@ -49,6 +49,13 @@ def last_checkpoint(run: Path) -> dict[str, Any]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+def assert_same_optimizers(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """To the bit, in two checkpoints."""
+    for optimizer, reference in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        torch.testing.assert_close(optimizer["state"], reference["state"], rtol=0, atol=0)
+        assert optimizer["param_groups"] == reference["param_groups"]
+
+
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "shards"
