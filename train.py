@@ -6,6 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from upscale.entrypoint import run, user_errors
+from upscale.training.arguments import with_open_init
 from upscale.training.resume import with_resume
 
 
@@ -18,7 +19,7 @@ def main(config: DictConfig) -> float | None:
 
 
 def start() -> None:
-    sys.argv[1:] = with_resume(sys.argv[1:])
+    sys.argv[1:] = with_open_init(with_resume(sys.argv[1:]))
     main()
 
 

@@ -231,9 +231,9 @@ def assert_same_run(run: Run, reference: Run, num_steps: int) -> None:
     assert one["global_step"] == other["global_step"] == num_steps
     for name, tensor in other["state_dict"].items():
         assert torch.equal(one["state_dict"][name], tensor), name
-    for optimizer, reference in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
-        torch.testing.assert_close(optimizer["state"], reference["state"], rtol=0, atol=0)
-        assert optimizer["param_groups"] == reference["param_groups"]
+    for optimizer, uninterrupted in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        torch.testing.assert_close(optimizer["state"], uninterrupted["state"], rtol=0, atol=0)
+        assert optimizer["param_groups"] == uninterrupted["param_groups"]
     assert one["lr_schedulers"] == other["lr_schedulers"]
     assert run.steps() == reference.steps()
     assert sorted(run.steps()) == list(range(1, num_steps + 1))

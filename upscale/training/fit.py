@@ -24,15 +24,14 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from upscale import atomic
 from upscale.datamodule.workers import KilledWorker
 from upscale.errors import UserError
-from upscale.restore.bundle import load_bundle
-from upscale.training.checkpoints import LAST_NAME, AtomicCheckpointIO
+from upscale.training.checkpoints import AtomicCheckpointIO
 from upscale.training.cuda_graph import CudaGraph
 from upscale.training.freezing import freeze
+from upscale.training.initial_weights import known_checkpoints, load_weights
 from upscale.training.interrupt import GracefulInterrupt, requeue, slurm_job
 from upscale.training.module import RestorationModule
 from upscale.training.scores import HyperParameters
@@ -55,7 +54,9 @@ def fit(config: DictConfig) -> float | None:
     module = build_module(config)
     datamodule = build_datamodule(config, channels=int(module.net.channels))  # type: ignore[arg-type]
     if not resume:
-        load_weights(module.net, config)
+        init = OmegaConf.to_container(config.init, resolve=True, throw_on_missing=True)
+        for line in load_weights(module.net, ckpt=config.ckpt, init=init, model=_plain(config.model)):  # type: ignore[arg-type]
+            _say(line)
     if config.compile:
         module.net.compile()
     trainer = build_trainer(config, purge_step=_global_step(resume))
@@ -129,34 +130,10 @@ def build_trainer(config: DictConfig, purge_step: int = 0) -> Trainer:
     )
 
 
-def load_weights(net: nn.Module, config: DictConfig) -> None:
-    """Start from the weights of `config.ckpt`, a checkpoint or a bundle; null starts fresh, "" asks for one."""
-    if config.ckpt == "":
-        raise UserError(f"this experiment starts from trained weights: add ckpt=PATH{_known_checkpoints()}")
-    if config.ckpt is None:
-        return
-    if not Path(config.ckpt).exists():
-        raise UserError(f"no checkpoint at {config.ckpt}{_known_checkpoints()}")
-    model, description = load_bundle(config.ckpt)
-    wanted = _plain(config.model)
-    stored = {"_target_": description.model_class, **description.arguments}
-    if wanted != stored:
-        differing = sorted(key for key in wanted.keys() | stored.keys() if wanted.get(key) != stored.get(key))
-        typed = " ".join(f"model.{key}={stored.get(key)}" for key in differing)
-        raise UserError(f"{config.ckpt} holds another model: choose its model= or type {typed}")
-    net.load_state_dict(model.state_dict())
-
-
 def _existing(resume: str | None) -> str | None:
     if resume and not Path(resume).is_file():
-        raise UserError(f"no checkpoint to resume at {resume}{_known_checkpoints()}")
+        raise UserError(f"no checkpoint to resume at {resume}{known_checkpoints()}")
     return resume
-
-
-def _known_checkpoints() -> str:
-    """`; the newest is PATH`, to copy from the message."""
-    found = sorted(Path("outputs").glob(f"**/{LAST_NAME}"), key=lambda path: path.stat().st_mtime)
-    return f"; the newest is {found[-1]}" if found else "; train one first: python train.py"
 
 
 def _global_step(checkpoint: str | None) -> int:
