@@ -185,7 +185,7 @@ def test_a_terminal_shows_a_bar_for_each_file_and_one_for_all(tmp_path):
             view.started(job, seconds=10.0)
         view.advanced(jobs[0], 5.0)
         view.advanced(jobs[1], 2.5)
-        view._progress.refresh()
+        view._progress._bars.refresh()
         drawn = console.file.getvalue()
         view.finished(Outcome(jobs[1], "failed", "broken"))
     assert all(

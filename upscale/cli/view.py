@@ -1,54 +1,46 @@
-"""Progress on the terminal: a bar for each file at work, one for all of them, and a line for each file done."""
+"""What `upscale restore` shows: progress of each file at work and of all of them, and a line for each file done."""
 
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 
-from upscale.restore.batch import Outcome, Watcher, display
+from upscale.progress import Progress
+from upscale.restore.batch import Observer, Outcome, display
 from upscale.restore.library import Job
 
 NAME_WIDTH = 40
 
 
-class View(Watcher):
-    """Use as a context manager. Without a terminal there are only the lines."""
+class View(Observer):
+    """Use as a context manager. Progress is bars on a terminal and a line a minute elsewhere."""
 
     def __init__(self, num_files: int, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        self._progress = Progress(self._console)
         self._num_files, self._num_finished = num_files, 0
         self._all: TaskID | None = None
         self._tasks: dict[Job, TaskID] = {}
         self._shares: dict[Job, tuple[float, float]] = {}  # seconds done, seconds in all
 
     def __enter__(self) -> "View":
-        self._progress.start()
+        self._progress.__enter__()
         if self._num_files > 1:
-            self._all = self._progress.add_task(f"all {self._num_files} files", total=self._num_files)
+            self._all = self._progress.add(f"all {self._num_files} files", self._num_files)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._progress.__exit__(kind, error, trace)
 
     def started(self, job: Job, seconds: float | None) -> None:
         name = display(job.source)[-NAME_WIDTH:]
-        self._tasks[job] = self._progress.add_task(escape(name), total=seconds)
+        self._tasks[job] = self._progress.add(name, seconds, unit=" s")
         self._shares[job] = (0.0, seconds or 0.0)
 
     def advanced(self, job: Job, seconds: float) -> None:
-        self._progress.update(self._tasks[job], completed=seconds)
+        self._progress.update(self._tasks[job], seconds)
         self._shares[job] = (seconds, self._shares[job][1])
         self._advance_all()
 
@@ -57,14 +49,14 @@ class View(Watcher):
         self._shares.pop(outcome.job, None)
         task = self._tasks.pop(outcome.job, None)
         if task is not None:
-            self._progress.remove_task(task)
+            self._progress.remove(task)
         self._advance_all()
         self._console.print(describe(outcome), markup=False, style="red" if outcome.status == "failed" else None)
 
     def _advance_all(self) -> None:
         if self._all is not None:
             parts = sum(min(1.0, done / total) for done, total in list(self._shares.values()) if total)
-            self._progress.update(self._all, completed=self._num_finished + parts)
+            self._progress.update(self._all, self._num_finished + parts)
 
 
 def describe(outcome: Outcome) -> str:

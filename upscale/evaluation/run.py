@@ -21,12 +21,12 @@ import torch
 from upscale.audio import write
 from upscale.codec import CodecSpec, roundtrip
 from upscale.errors import UserError
-from upscale.evaluation.progress import watched
 from upscale.evaluation.results import Row
 from upscale.evaluation.scores import EVERYWHERE, METRICS, Context, VisqolScope, score
 from upscale.evaluation.systems import Output, System, label
 from upscale.evaluation.testset import Clip
 from upscale.metrics import codec_cutoff
+from upscale.progress import with_progress
 
 GAIN_SECONDS = 30
 Answer = TypeVar("Answer")
@@ -69,13 +69,13 @@ def evaluate_clips(
 def _map(task: Callable[[Clip], Answer], clips: Sequence[Clip], jobs: int, title: str) -> Iterator[Answer]:
     """The answers in the clips' order, with their progress, from this process or from `jobs` others."""
     if jobs == 1:
-        yield from watched(map(task, clips), len(clips), title)
+        yield from with_progress(map(task, clips), title, len(clips))
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,))
     with pool:
         try:
-            yield from watched(pool.map(task, clips), len(clips), title)
+            yield from with_progress(pool.map(task, clips), title, len(clips))
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -56,8 +56,8 @@ class Outcome:
         return values
 
 
-class Watcher:
-    """Hears of each file's progress; the command line shows bars with it. Called from the jobs' threads."""
+class Observer:
+    """Is called, from the jobs' threads, as each file starts, advances and finishes; this one does nothing."""
 
     def started(self, job: Job, seconds: float | None) -> None: ...
 
@@ -77,26 +77,26 @@ class BatchRestorer:
     jobs: int = 1
     after: Callable[[Job], None] | None = None
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher | None = None) -> Generator[Outcome, None, None]:
+    def run(self, jobs: Sequence[Job], observer: Observer | None = None) -> Generator[Outcome, None, None]:
         """Outcomes as they come. Closing the iterator (Ctrl-C) stops the jobs; nothing half done is left."""
-        watcher, stop = watcher or Watcher(), threading.Event()
+        observer, stop = observer or Observer(), threading.Event()
         pool = ThreadPoolExecutor(self.jobs, initializer=_share_cores, initargs=(self.jobs,))
-        pending: set[Future[Outcome]] = {pool.submit(self._run_one, job, watcher, stop) for job in jobs}
+        pending: set[Future[Outcome]] = {pool.submit(self._run_one, job, observer, stop) for job in jobs}
         try:
             while pending:
                 # Short waits: a main thread that sleeps in one long wait does not hear Ctrl-C everywhere.
                 done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     outcome = future.result()
-                    watcher.finished(outcome)
+                    observer.finished(outcome)
                     yield outcome
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _run_one(self, job: Job, watcher: Watcher, stop: threading.Event) -> Outcome:
+    def _run_one(self, job: Job, observer: Observer, stop: threading.Event) -> Outcome:
         try:
-            return self._restore(job, watcher, stop)
+            return self._restore(job, observer, stop)
         except UserError as error:
             return Outcome(job, "failed", _without_name(error, job))
         except OSError as error:
@@ -107,11 +107,11 @@ class BatchRestorer:
             logger.debug("%s", job.source, exc_info=True)
             return Outcome(job, "failed", f"{type(error).__name__}: {error}")
 
-    def _restore(self, job: Job, watcher: Watcher, stop: threading.Event) -> Outcome:
+    def _restore(self, job: Job, observer: Observer, stop: threading.Event) -> Outcome:
         def progress(seconds: float) -> None:
             if stop.is_set():
                 raise Cancelled
-            watcher.advanced(job, seconds)
+            observer.advanced(job, seconds)
 
         if job.clash is not None:
             return Outcome(job, "failed", f"would overwrite the output of {display(job.clash)}: restore it on its own")
@@ -121,7 +121,7 @@ class BatchRestorer:
         good = None if self.force else found.is_good(self.restorer.traits.bitrates)
         if good:
             return Outcome(job, "skipped", f"already good: {good} (--force restores it anyway)", examination=found)
-        watcher.started(job, found.seconds)
+        observer.started(job, found.seconds)
         options = replace(self.options, subtype=job.subtype, bitrate=self.options.bitrate or found.effective_bitrate)
         result = restore_file(self.restorer, job.source, job.target, options, progress=progress)
         if self.after is not None:

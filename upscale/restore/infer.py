@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from upscale import audio
 from upscale.errors import UserError
+from upscale.progress import Progress
 from upscale.restore.examine import examine
 from upscale.restore.files import FileOptions, FileResult, deprecated_name, restore_file
 from upscale.restore.library import RESTORED
@@ -50,14 +50,10 @@ def infer(
         ceiling_db=ceiling_db,
         bitrate=examine(input).effective_bitrate,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with Progress(console) as progress:
         total = None if info.num_samples is None else info.num_samples / info.sample_rate
-        task = progress.add_task("restoring", total=total)
-        result = restore_file(
-            restorer, input, output, options, progress=lambda seconds: progress.update(task, completed=seconds)
-        )
-        progress.update(task, total=1, completed=1)
+        task = progress.add("restoring", total, unit=" s")
+        result = restore_file(restorer, input, output, options, progress=lambda seconds: progress.update(task, seconds))
     seconds = result.num_samples / result.sample_rate
     print(
         f"{result.output}: {seconds:.2f} s in {result.elapsed_seconds:.1f} s, true peak {result.true_peak_db:.1f} dBTP"

@@ -1,4 +1,4 @@
-"""Running independent jobs over processes, with a progress bar. The results do not depend on who ran them."""
+"""Running independent jobs over processes, with their progress. The results do not depend on who ran them."""
 
 import multiprocessing
 import os
@@ -11,9 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import torch
-from rich.progress import track as progress
 
 from upscale.errors import UserError
+from upscale.progress import with_progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ def run_jobs(
     with ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker) as pool:
         try:
             futures = {pool.submit(work, item): item for item in items}
-            for future in progress(as_completed(futures), description, total=len(items)):
+            for future in with_progress(as_completed(futures), description, len(items)):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise UserError(
@@ -50,7 +50,7 @@ def _run_here(work: Callable[[Item], Result], items: Sequence[Item], description
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: the order of a sum can depend on its threads
     try:
-        for item in progress(items, description):
+        for item in with_progress(items, description):
             yield item, work(item)
     finally:
         torch.set_num_threads(num_threads)

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track as progress
-
 from upscale.atomic import LEFTOVERS
 from upscale.codec import CodecSpec
 from upscale.corpus.analysis import Cut, Report, analyse
@@ -23,6 +21,7 @@ from upscale.corpus.sources import find_tracks
 from upscale.corpus.split import SPLITS, assign_splits
 from upscale.corpus.track import FileTrack, Track
 from upscale.errors import UserError
+from upscale.progress import with_progress
 from upscale.ray_engine import run_on_ray
 from upscale.seeds import derive_seed
 from upscale.shards.clip import FORMATS
@@ -132,7 +131,7 @@ def _engine(name: str) -> Engine:
         return run_jobs
 
     def run_on_cluster(work: Any, items: Sequence[Any], workers: int, description: str) -> Iterator[tuple[Any, Any]]:
-        yield from progress(run_on_ray(work, items, workers), description, total=len(items))
+        yield from with_progress(run_on_ray(work, items, workers), description, len(items))
 
     return run_on_cluster
 

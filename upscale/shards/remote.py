@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track as progress
 from webdataset.gopen import gopen
 
 from upscale import atomic
 from upscale.errors import UserError
+from upscale.progress import with_progress
 from upscale.seeds import derive_seed
 from upscale.shards.manifest import NAME, ShardEntry, file_hash, parse_manifest
 
@@ -43,7 +43,7 @@ def local_shards(root: str, split: str, cache: Path) -> list[Path]:
     missing = [entry for entry in manifest.shards if not _is_cached(folder, entry)]
     with ThreadPoolExecutor(NUM_DOWNLOADS) as pool:
         jobs = [pool.submit(_download, _url(root, split, entry.name), folder, entry) for entry in missing]
-        for job in progress(jobs, f"downloading {split}", disable=not jobs):
+        for job in with_progress(jobs, f"downloading {split}"):
             job.result()
     return [folder / entry.name for entry in manifest.shards]
 
