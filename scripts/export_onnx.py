@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def export(model: str, out: Path) -> list[dict[str, Any]]:
     """Write every file and the table; returns its rows."""
     whole_model = Restorer.load(model, device="cpu")
-    restorer = whole_model.nearsighted()
+    restorer = whole_model.low_latency()
     if restorer is not whole_model:
         print("an exported file does not look seconds ahead: that part of the model stays behind")
     name = restorer.traits.name

@@ -1,25 +1,40 @@
-"""One of the steps in which a model restores a long file."""
+"""One of the stages in which a model restores a long file, for PyTorch and NumPy alike.
+
+    wav -> [first stage] -> state -> [next stage] -> ... -> [last stage] -> wav
+
+A state is a NamedTuple of arrays [B, ..., T]. Its field `wav` is the wav that the first stage was given.
+Stages with contexts of their own compute less twice than a single one whose context is the sum.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+State = Any  # a wav [B, C, T] or a NamedTuple of arrays [B, ..., T], Torch or NumPy
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`function` takes [B, C, T], kbit/s [B] or None, and the slice of T to give: [B, C', that slice] and no more.
+    """`function` takes a state, kbit/s [B] or None, and the slice of T that is wanted; it returns that slice alone.
 
-    The first stage takes the wav, others what the one before gave. All but the last give back the wav in their first
-    channels, for those that follow. Each needs `context` samples on both sides of what it gives and starts at multiples
-    of `stride`; stages with contexts of their own compute less over than one with the sum.
+    It needs `context` samples on both sides of the slice, and its input starts at a multiple of `stride`.
     """
 
-    function: Callable[[Tensor, Tensor | None, slice], Tensor]
+    function: Callable[[State, Any, slice], State]
     context: int
     stride: int
 
 
-def whole(model: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None, slice], Tensor]:
-    """The function of the only stage of a model that has but one."""
-    return lambda wav, bitrate, kept: model(wav, bitrate)[..., kept]
+def single_stage(model: Callable[[Any, Any], Any], context: int, stride: int) -> Stage:
+    """The only stage of a model that restores in one."""
+    return Stage(lambda wav, bitrate, kept: model(wav, bitrate)[..., kept], context, stride)
+
+
+def each(function: Callable[..., Any], *states: State) -> State:
+    """`function` of the wavs, or field by field of the tuples."""
+    first = states[0]
+    return type(first)(*map(function, *states)) if isinstance(first, tuple) else function(*states)
+
+
+def num_samples(state: State) -> int:
+    return (state[0] if isinstance(state, tuple) else state).shape[-1]

@@ -1,4 +1,4 @@
-"""What `LevelRepeat` sees of single bins and what it should add to the answer there, computed once.
+"""What `RepetitionLevel` sees of single bins and what it should add to the answer there, computed once.
 
     python -m scripts.released.cache_bins --repeats FOLDER [FOLDER ...] --model WEIGHTS --out FOLDER [--workers 2]
 
@@ -24,7 +24,7 @@ from scripts.released.music.degrade_music import write_array
 from scripts.released.train_released import CHOSEN, NUM_MATCHES, filter_weights_of, frame_distance
 from upscale.models import SpectralFill
 from upscale.models.spectral.bin_features import bin_features
-from upscale.models.spectral.repetition_level import how_well_known
+from upscale.models.spectral.repetition_level import match_confidence
 from upscale.models.spectral.repetition_search import HOP
 from upscale.seeds import derive_seed
 
@@ -53,7 +53,7 @@ def bins_of(
         answer = model.level(wav, degraded, filtered).float()
     seen = answer, *model.of_matches(degraded, filtered, matches)
     wanted = model.level.log_power(clean)
-    heard = how_well_known(*seen[2:4]) == 1
+    heard = match_confidence(*seen[2:4]) == 1
     heard[..., :EDGE_FRAMES], heard[..., -EDGE_FRAMES:] = False, False
     places = heard.flatten().nonzero()[:, 0]
     if len(places) == 0:

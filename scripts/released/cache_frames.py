@@ -23,12 +23,12 @@ import torch
 from scripts.released.clips import AUDIBLE, random_gain
 from scripts.released.music.augment_music import SAMPLE_RATE
 from scripts.released.music.degrade_music import CLEAN_SCALE, DEGRADED_SCALE, write_array
-from upscale.models.spectral.log_magnitude import SpectralLevel
+from upscale.models.spectral.log_magnitude import LogMagnitudePredictor
 from upscale.seeds import derive_seed
 
 
 @torch.no_grad()
-def frames_of(model: SpectralLevel, clean: np.ndarray, degraded: np.ndarray, known_hz: float) -> np.ndarray:
+def frames_of(model: LogMagnitudePredictor, clean: np.ndarray, degraded: np.ndarray, known_hz: float) -> np.ndarray:
     """Two sounds [T, 2], the clean one known up to there, to [N, inputs + 3 * bands]."""
     clean_wav, wav = (torch.tensor(sound.T[None], dtype=torch.float32) for sound in (clean, degraded))
     relative, level = model.relative(model.stft.analyse(wav))
@@ -52,7 +52,7 @@ def known_hz(piece: Path) -> float:
     return float(name[1])
 
 
-def write_frames(piece: Path, out: Path, model: SpectralLevel) -> None:
+def write_frames(piece: Path, out: Path, model: LogMagnitudePredictor) -> None:
     """`piece` is the MP3's side; the clean one lies beside it."""
     torch.set_num_threads(1)
     path = out / piece.name
@@ -79,7 +79,7 @@ def main() -> None:
     pieces = sorted(path for pool in arguments.pool for path in pool.glob("*.npy") if not path.stem.endswith("@clean"))
     for piece in pieces:
         known_hz(piece)  # nothing is written where one is not understood
-    write = partial(write_frames, out=arguments.out, model=SpectralLevel().eval())
+    write = partial(write_frames, out=arguments.out, model=LogMagnitudePredictor().eval())
     with Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(write, pieces, chunksize=16):
             pass

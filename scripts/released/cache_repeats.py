@@ -23,7 +23,7 @@ from upscale import atomic
 from upscale.codec import CodecSpec, roundtrip
 from upscale.models import SpectralCascade
 from upscale.models.spectral.bypass import GOOD_BITRATE
-from upscale.models.spectral.repetition_search import find_repeats
+from upscale.models.spectral.repetition_search import find_repetitions
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44_100
@@ -41,7 +41,7 @@ def sound(path: Path) -> np.ndarray:
 def repeats_of(model: SpectralCascade, clean: np.ndarray, bitrate: int, told: bool) -> dict[str, np.ndarray]:
     degraded = torch.from_numpy(roundtrip(clean, CodecSpec(bitrate=bitrate), SAMPLE_RATE))[None]
     filtered = model.filtered(degraded, torch.tensor([float(bitrate)]) if told else None)
-    starts, likeness = find_repeats(filtered, NUM_MATCHES)
+    starts, likeness = find_repetitions(filtered, NUM_MATCHES)
     wavs = {"clean": clean, "degraded": degraded[0].numpy(), "filtered": filtered[0].numpy()}
     found = {name: wav.astype(np.float16) for name, wav in wavs.items()}
     return found | {"starts": starts[0].to(torch.int32).numpy(), "likeness": likeness[0].numpy()}

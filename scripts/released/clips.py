@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scripts.released.music.degrade_music import CLEAN_SCALE, DEGRADED_SCALE
 from scripts.released.music.kinds import by_kind, draw
-from upscale.models.spectral.repetition_search import HOP, gather_repeats
+from upscale.models.spectral.repetition_search import HOP, gather_repetitions
 
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings
 NOMINAL = {"v2": 190, "v5": 130, "abr112": 112, "l48": 48, "l64": 64, "l96": 96, "l128": 128, "s128": 128}
@@ -148,7 +148,7 @@ def cut_passage(song: Mapping[str, np.ndarray], first: int, num_blocks: int) -> 
     )
     filtered = torch.from_numpy(song["filtered"]).float()
     clean, degraded = (torch.from_numpy(song[name][:, inner]).float() for name in ("clean", "degraded"))
-    matches = gather_repeats(filtered[None], starts[None].long())[0, ..., : num_blocks * HOP]
+    matches = gather_repetitions(filtered[None], starts[None].long())[0, ..., : num_blocks * HOP]
     return [clean, degraded, filtered[:, inner], matches], likeness
 
 

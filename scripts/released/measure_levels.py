@@ -20,21 +20,21 @@ from torch import Tensor
 from scripts.released.music.decode_vorbis import known_hz
 from scripts.released.train_released import frame_distance, level_weights_of
 from upscale.codec import CodecSpec, roundtrip
-from upscale.models.spectral.log_magnitude import SpectralLevel
+from upscale.models.spectral.log_magnitude import LogMagnitudePredictor
 
 SAMPLE_RATE = 44_100
 TREBLE_HZ = 11_000  # about where LAME cuts off at 64 kbit/s
 
 
-def load(path: Path) -> SpectralLevel:
+def load(path: Path) -> LogMagnitudePredictor:
     """The level network of a checkpoint of `bands`, `levels` or `perceptual`."""
-    model = SpectralLevel()
+    model = LogMagnitudePredictor()
     model.load_state_dict(level_weights_of(path))
     return model.eval()
 
 
 @torch.no_grad()
-def answers(model: SpectralLevel, wav: Tensor) -> tuple[Tensor, Tensor]:
+def answers(model: LogMagnitudePredictor, wav: Tensor) -> tuple[Tensor, Tensor]:
     """[1, 2, T] to log10 power of bands [1, 2, K, N] and of bins [1, 2, F - 1, N]."""
     spectrum = model.stft.analyse(wav)
     return model.bands(wav), model(wav, spectrum, spectrum)
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12)
     arguments = parser.parse_args()
     models = [load(path) for path in arguments.checkpoint]
-    spectra = SpectralLevel()
+    spectra = LogMagnitudePredictor()
     names = ["nothing done", *(path.stem for path in arguments.checkpoint)]
     names += ["their mean"] if len(models) > 1 else []
     print("bands / bins / too bright".ljust(40), *(name.rjust(23) for name in names))

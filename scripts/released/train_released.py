@@ -13,7 +13,7 @@ r"""Train the released models, stage by stage, on the folders that `scripts/rele
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
 trains all together, `repeat` adds what mixes a passage with its repetitions, on what `scripts/released/cache_repeats.py` wrote,
-and alone. `bands` is the frame network of `SpectralLevel` alone, on what `scripts/released/cache_frames.py` wrote;
+and alone. `bands` is the frame network of `LogMagnitudePredictor` alone, on what `scripts/released/cache_frames.py` wrote;
 `correlation` its layer that says how alike left and right are, on the same and alone; `levels` the rest of that
 network, behind the filters, on spectra; `repeat-levels` adds what corrects it by repetitions, and alone, on what
 `scripts/released/cache_bins.py` wrote.
@@ -54,7 +54,7 @@ from scripts.released.clips import (
 )
 from upscale.losses import VISQOL_SLOPES, NeurogramSimilarity, gammatone_weights
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
-from upscale.models.spectral.log_magnitude import FrameBlock, SpectralLevel
+from upscale.models.spectral.log_magnitude import FrameBlock, LogMagnitudePredictor
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
@@ -66,12 +66,16 @@ REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
 LEAST_DISTANCE = 0.1  # of a frame of `repeat-levels`, log10 power
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
-BANDS = ("frame_network.", "band_tail.", "band_bias")  # what the stage `bands` trains of `SpectralLevel`, and it alone
+BANDS = (
+    "frame_network.",
+    "band_tail.",
+    "band_bias",
+)  # what the stage `bands` trains, and it alone
 CORRELATION = "correlation_tail."  # what the stage of that name trains, and it alone
 LEAST_MIDDLE = 0.05  # beside the power of a channel: what of both together is quieter need not be known
 NUM_FRAMES = 96  # of a clip of `bands`: 1.1 s, as the frame network's reach
 NOISE_POWER = 1e-10
-# How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`Guard`).
+# How often each constant bitrate is drawn. From 192 kbit/s on nearly every file is left alone (`QualityBypass`).
 FIDELITY_WEIGHTS = {32: 0.8, 40: 0.5, 48: 1, 56: 0.7, 64: 1.2, 80: 1, 96: 1.2, 112: 1, 128: 1.3}
 FIDELITY_WEIGHTS |= {160: 0.7, 192: 0.2, 256: 0.05}
 PERCEPTUAL_WEIGHTS = {32: 0.5, 40: 0.4, 48: 1, 56: 1, 64: 4, 80: 1.5, 96: 4, 112: 0.8, 128: 0.8, 160: 0.3}
@@ -275,7 +279,7 @@ def known_error(predicted: Tensor, target: Tensor) -> Tensor:
     return torch.where(target.isfinite(), predicted - target, 0)
 
 
-def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
+def train_bands(model: LogMagnitudePredictor, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
     """The frame network alone: cheap, and most of what is to be learned. Many short clips: frames of one are alike."""
 
     def distance(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
@@ -287,7 +291,7 @@ def train_bands(model: SpectralLevel, clips: FrameClips, out: Path, options: dic
     train_frames(model, BANDS, distance, clips, out, options)
 
 
-def train_correlation(model: SpectralLevel, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
+def train_correlation(model: LogMagnitudePredictor, clips: FrameClips, out: Path, options: dict[str, Any]) -> None:
     """How alike left and right are, by what the frame network knows: log10 power of their sum at equal levels."""
 
     def apart(predicted: Tensor, batch: FrameBatch) -> tuple[Tensor, Tensor]:
@@ -300,7 +304,7 @@ def train_correlation(model: SpectralLevel, clips: FrameClips, out: Path, option
 
 
 def train_frames(
-    model: SpectralLevel,
+    model: LogMagnitudePredictor,
     trained: tuple[str, ...],
     loss: Callable[[Tensor, FrameBatch], tuple[Tensor, Tensor]],
     clips: FrameClips,
@@ -310,14 +314,14 @@ def train_frames(
     """Those parameters of the level network whose names begin so, by what it says of bands."""
 
     def predict(batch: FrameBatch) -> Tensor:
-        return model.relative_bands(model.tell(batch.inputs, batch.bitrate))
+        return model.relative_bands(model.with_bitrate(batch.inputs, batch.bitrate))
 
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
     train(model, predict, loss, clips, out, **{"batch_size": 32, **options})
 
 
-def keep_bands(model: SpectralLevel) -> None:
+def keep_bands(model: LogMagnitudePredictor) -> None:
     """What `bands` taught stays: trained along, it is forgotten (band means at 96 kbit/s 0.29 -> 0.32)."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith((*BANDS, CORRELATION)))
@@ -395,7 +399,7 @@ def train_repeat_levels(model: SpectralFill, bins: Bins, out: Path, options: dic
         value = ((said - batch.wanted).square() / batch.distance.clamp(min=LEAST_DISTANCE)).mean()
         return value, value
 
-    train(model, lambda batch: repeat.said(batch.features), error, bins, out, **{"batch_size": 8192, **options})
+    train(model, lambda batch: repeat.correction(batch.features), error, bins, out, **{"batch_size": 8192, **options})
 
 
 def restorer(model: SpectralCascade) -> Callable[[Batch], Tensor]:
@@ -438,7 +442,7 @@ def main() -> None:
     if arguments.device != CPU:
         make_clips = partial(ResidentClips, device=arguments.device)
     if arguments.name in ("bands", "correlation"):
-        level = SpectralLevel()
+        level = LogMagnitudePredictor()
         if arguments.levels:
             level.load_state_dict(level_weights_of(arguments.levels))
         frames = FrameClips(arguments.cache, num_bands=level.num_bands, num_frames=NUM_FRAMES, seed=arguments.seed)

@@ -100,7 +100,7 @@ def _float32_layers(path: Path) -> list[str]:
 def test_parity_of_the_other_models(tmp_path, name, capfd):
     exported = export_onnx(_restorer(name), tmp_path / "m.onnx")
     capfd.readouterr()
-    _assert_parity(exported, _restorer(name).nearsighted())
+    _assert_parity(exported, _restorer(name).low_latency())
     assert capfd.readouterr() == ("", ""), "what onnxruntime makes of the graph is nothing to the user"
     module = _restorer(name).backend.model
     layers = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.Conv1d, nn.Conv2d))]

@@ -8,9 +8,16 @@ import torch.nn.functional as F
 from upscale.metrics import lsd, si_sdr
 from upscale.metrics.spectral import POWER_FLOOR, spectrum_blocks
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter, SpectralGain
+from upscale.models.layers.moving_average import moving_average
 from upscale.models.layers.stft import TightStft, mid_side
-from upscale.models.spectral.bypass import Guard, local_mean
-from upscale.models.spectral.log_magnitude import BRIEF_BANDS, DILATIONS, KERNEL, DeepFrameNetwork, SpectralLevel
+from upscale.models.spectral.bypass import QualityBypass
+from upscale.models.spectral.log_magnitude import (
+    BRIEF_BANDS,
+    DILATIONS,
+    KERNEL,
+    DeepFrameNetwork,
+    LogMagnitudePredictor,
+)
 from upscale.models.spectral_fill import LOUD, flat_noise
 
 TINY = {"width": 8, "num_blocks": 2, "num_bands": 16, "frame_width": 16, "average_frames": 3}
@@ -57,8 +64,8 @@ def test_a_chunk_with_context_equals_the_whole(name: str) -> None:
     start = before + model.stride
     stop = start + 5000
     wav = noise(1, 2, stop + model.context + 20_000)
-    if name in ("cascade", "fill"):  # the guard changes its mind within the chunk
-        loud = start - (Guard().average_frames - 9) * Guard().stride
+    if name in ("cascade", "fill"):  # the bypass opens within the chunk
+        loud = start - (QualityBypass().average_frames - 9) * QualityBypass().stride
         wav[..., :loud] = noise(1, 2, loud, cutoff=22_050)
     with torch.no_grad():
         whole = model(wav)
@@ -106,19 +113,19 @@ def test_what_is_good_already_is_left_alone(name: str) -> None:
         assert not torch.allclose(model(low_passed), low_passed, atol=1e-3)
 
 
-def test_the_guard_finds_short_bursts_of_treble_and_ignores_clicks_and_edges() -> None:
-    guard = Guard()
+def test_the_bypass_finds_short_bursts_of_treble_and_ignores_clicks_and_edges() -> None:
+    bypass = QualityBypass()
     second, low_passed = 44_100, noise(1, 2, 6 * 44_100, cutoff=17_500)
-    assert guard(low_passed).max() == 0
-    assert guard(low_passed[..., 777 : 777 + second // 2]).max() == 0  # cut out hard at both ends
+    assert bypass(low_passed).max() == 0
+    assert bypass(low_passed[..., 777 : 777 + second // 2]).max() == 0  # cut out hard at both ends
     clicked = low_passed.clone()
     clicked[..., 3 * second] = 1.0
-    assert guard(clicked).max() == 0
+    assert bypass(clicked).max() == 0
     burst = low_passed.clone()
     burst[..., 3 * second : 3 * second + 24_000] += 1e-2 * noise(1, 2, 24_000, cutoff=22_050)
-    share = guard(burst)
+    share = bypass(burst)
     assert share[..., 2 * second : 4 * second].min() == 1
-    assert torch.equal(guard(burst, torch.tensor([128.0])), torch.zeros_like(share))
+    assert torch.equal(bypass(burst, torch.tensor([128.0])), torch.zeros_like(share))
 
 
 @pytest.mark.parametrize("overlap", [2, 4])
@@ -148,14 +155,14 @@ def test_the_transform_is_torchs_own(overlap: int) -> None:
 
 
 @pytest.mark.parametrize(("num_frames", "half_width"), [(1, 3), (5, 24), (300, 1), (300, 8), (1000, 192)])
-def test_a_local_mean_is_of_the_frames_that_exist(num_frames: int, half_width: int) -> None:
+def test_a_moving_average_is_of_the_frames_that_exist(num_frames: int, half_width: int) -> None:
     values = torch.rand(2, 3, num_frames, generator=torch.Generator().manual_seed(0))
     reference = F.avg_pool1d(values, 2 * half_width + 1, stride=1, padding=half_width, count_include_pad=False)
-    assert torch.allclose(local_mean(values, half_width), reference, atol=1e-6)
+    assert torch.allclose(moving_average(values, half_width), reference, atol=1e-6)
 
 
 def test_levels_are_those_that_the_published_distance_compares() -> None:
-    network, wav = SpectralLevel(width=8, num_blocks=1, num_bands=16, frame_width=8), noise(1, 2, 20_000)
+    network, wav = LogMagnitudePredictor(width=8, num_blocks=1, num_bands=16, frame_width=8), noise(1, 2, 20_000)
     (published,) = spectrum_blocks(wav.double())
     expected = torch.log10(published.abs() ** 2 + POWER_FLOOR).transpose(-1, -2)[:, :, :-1]
     assert torch.allclose(network.log_power(network.stft.analyse(wav))[..., 1:42].double(), expected, atol=1e-3)
@@ -163,7 +170,7 @@ def test_levels_are_those_that_the_published_distance_compares() -> None:
 
 def test_a_level_that_is_the_same_everywhere_is_what_bands_and_bins_say() -> None:
     """An untrained network whose bias says minus 2 above the level around, and that nothing given is to be believed."""
-    network = SpectralLevel(width=8, num_blocks=1, num_bands=16, frame_width=8)
+    network = LogMagnitudePredictor(width=8, num_blocks=1, num_bands=16, frame_width=8)
     with torch.no_grad():
         network.band_bias.copy_(torch.tensor([-2.0, 50.0]).repeat_interleave(32))
     wav = noise(1, 2, 20_000)
@@ -181,7 +188,7 @@ def test_a_level_that_is_the_same_everywhere_is_what_bands_and_bins_say() -> Non
 
 @pytest.mark.parametrize("frame", [0, 1, 17, 40])
 def test_an_attack_is_found_in_its_frame_and_quarter(frame: int) -> None:
-    network = SpectralLevel(width=8, num_blocks=1, num_bands=16, frame_width=8)
+    network = LogMagnitudePredictor(width=8, num_blocks=1, num_bands=16, frame_width=8)
     stft = network.stft
     wav = torch.zeros(1, 2, 20_321)
     centre = frame * stft.hop - stft.lead

@@ -5,7 +5,7 @@ import torch
 
 from upscale.errors import UserError
 from upscale.models import WaveletPacketNet, WaveletUNet
-from upscale.models.ops import dispatch as kernels
+from upscale.models.ops import cpu_conv
 
 
 def small_unet(channels=1, **arguments):
@@ -66,8 +66,8 @@ def test_context_is_what_the_gradient_shows(build):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_context_of_the_full_size_is_what_the_gradient_shows(channels, monkeypatch):
     # Convolutions through a Fourier transform spread rounding errors, and so gradients, over whole blocks.
-    monkeypatch.setattr(kernels, "OUTPUT_GAIN", 0)
-    monkeypatch.setattr(kernels, "WEIGHT_GAIN", 0)
+    monkeypatch.setattr(cpu_conv, "OUTPUT_GAIN", 0)
+    monkeypatch.setattr(cpu_conv, "WEIGHT_GAIN", 0)
     model = awaken(WaveletUNet(channels))
     place = 66 * model.stride + 512  # of the places on the grid, one of those that hear farthest
     wav = torch.randn(1, channels, 132 * model.stride, dtype=torch.float64, requires_grad=True)
@@ -96,7 +96,8 @@ def test_the_learnable_wavelet_starts_where_the_fixed_one_is():
     learnable.load_state_dict(fixed.state_dict(), strict=False)
     wav = torch.randn(1, 1, 77, dtype=torch.float64)
     torch.testing.assert_close(learnable(wav), fixed(wav), atol=1e-5, rtol=0)  # filters went through float32
-    assert learnable.reconstruction_penalty() < 1e-9
+    assert learnable.regularizer() < 1e-9
+    assert fixed.regularizer() is None
 
 
 def test_refuses_filters_that_do_not_split():

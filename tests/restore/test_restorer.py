@@ -1,5 +1,7 @@
 """Arrays and streams: chunks never show, shapes and kinds survive, channels and rates are handled."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -125,7 +127,13 @@ def test_missing_device_is_named(identity):
         Restorer.from_module(identity(), device="tpu")
 
 
-class TwoSteps(torch.nn.Module):
+class Raised(NamedTuple):
+    wav: torch.Tensor
+    raised: torch.Tensor
+    first_channel: torch.Tensor
+
+
+class TwoStages(torch.nn.Module):
     """Adds to each sample the maximum around it, then takes away the one of what that gave."""
 
     channels, sample_rate, stride, context = 2, RATE, 30, 90
@@ -134,11 +142,11 @@ class TwoSteps(torch.nn.Module):
     def peaks(wav: torch.Tensor, reach: int) -> torch.Tensor:
         return torch.nn.functional.max_pool1d(wav, 2 * reach + 1, stride=1, padding=reach)
 
-    def first(self, wav: torch.Tensor, bitrate: torch.Tensor | None, kept: slice) -> torch.Tensor:
-        return torch.cat([wav, wav + self.peaks(wav, 30), wav[:, :1]], dim=1)[..., kept]
+    def first(self, wav: torch.Tensor, bitrate: torch.Tensor | None, kept: slice) -> Raised:
+        return Raised(*(part[..., kept] for part in (wav, wav + self.peaks(wav, 30), wav[:, 0])))
 
-    def last(self, hidden: torch.Tensor, bitrate: torch.Tensor | None, kept: slice) -> torch.Tensor:
-        return (hidden[:, 2:4] - self.peaks(hidden[:, 2:4], 60) + 0 * hidden[:, 4:])[..., kept]
+    def last(self, state: Raised, bitrate: torch.Tensor | None, kept: slice) -> torch.Tensor:
+        return (state.raised - self.peaks(state.raised, 60) + 0 * state.first_channel[:, None])[..., kept]
 
     def forward(self, wav: torch.Tensor, bitrate: torch.Tensor | None = None) -> torch.Tensor:
         return self.last(self.first(wav, bitrate, slice(None)), bitrate, slice(None))
@@ -151,9 +159,9 @@ class TwoSteps(torch.nn.Module):
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("rate", [RATE, 48_000])
 def test_a_model_of_two_stages_in_chunks_equals_one_call(channels, rate):
-    """Each stage with its own context; between them are more channels than go in or come out."""
+    """Each stage with its own context; the state between them has fields of other shapes."""
     wav = (0.1 * np.random.default_rng(channels).standard_normal((channels, 20_001))).astype(np.float32)
-    model = TwoSteps()
+    model = TwoStages()
     restorer = Restorer.from_module(model, device="cpu")
     whole = restorer(wav, rate, chunk_seconds=10)
     np.testing.assert_allclose(restorer(wav, rate, chunk_seconds=0.01), whole, atol=1e-5)

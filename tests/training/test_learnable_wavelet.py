@@ -29,7 +29,7 @@ def test_training_pulls_the_filters_back(
     """Filters that start off reconstruction come back to it, although the loss alone would not move them there."""
     torch.manual_seed(0)
     config = compose_debug(*UNET, "data.num_batches=40", "trainer.max_epochs=1", output_dir=tmp_path / "run")
-    assert build_module(config).net.reconstruction_penalty() < 1e-9
+    assert build_module(config).net.regularizer() < 1e-9
     penalties = []
 
     def spoilt(config: DictConfig) -> RestorationModule:
@@ -41,7 +41,7 @@ def test_training_pulls_the_filters_back(
         step = module.training_step
 
         def watched(batch: Batch, batch_idx: int) -> StepOutput:
-            penalties.append(module.net.reconstruction_penalty().item())
+            penalties.append(module.net.regularizer().item())
             return step(batch, batch_idx)
 
         module.training_step = watched

@@ -40,7 +40,7 @@ class Speed:
 def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     whole = Restorer.load(options.model, device=options.device)
-    restorer = whole.nearsighted()
+    restorer = whole.low_latency()
     found = examine(options.input)
     stream = restorer.stream(
         found.sample_rate, bitrate=found.effective_bitrate, mix=options.mix, chunk_seconds=options.chunk_seconds

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from upscale import atomic
 from upscale.errors import UserError
-from upscale.models.layers.stft import TightStft
+from upscale.models.layers.stft import Spectrum, TightStft
 from upscale.restore.backends import ONNX_METADATA, TorchBackend, Traits
 from upscale.restore.restorer import Restorer
 
@@ -61,14 +61,14 @@ class ConvolutionStft(nn.Module):
         turn = steps.to(torch.float32) * (2 * math.pi / self.window_size)
         return torch.cat([torch.cos(turn) * scale, -torch.sin(turn) * scale])[:, None] * self.window
 
-    def analyse(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, wav: Tensor) -> Spectrum:
         """[B, C, T] -> real and imaginary part [B, C, F, N], as `TightStft` gives them."""
         # Centred frames: half a window of silence before the first sample and after the last, beside the lead.
         half = self.window_size // 2
         padded = F.pad(wav, (half + self.lead, -wav.shape[-1] % self.hop + 2 * half))
         spectrum = F.conv1d(padded.flatten(0, 1)[:, None], self.basis(1.0), stride=self.hop)
         real, imaginary = spectrum.unflatten(0, (-1, wav.shape[1])).chunk(2, dim=2)
-        return real, imaginary
+        return Spectrum(real, imaginary)
 
     def synthesise(self, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
         """The inverse of `analyse`, [B, C, num_samples]."""
@@ -91,11 +91,11 @@ def exportable(module: nn.Module) -> nn.Module:
 def export_onnx(restorer: Restorer, path: str | os.PathLike[str]) -> Path:
     """Write the model of `restorer` as float32 ONNX with dynamic batch and length.
 
-    What looks seconds ahead stays behind (`Restorer.nearsighted`).
+    What looks seconds ahead stays behind (`Restorer.low_latency`).
     """
     if not isinstance(restorer.backend, TorchBackend):
         raise UserError("only a PyTorch model can be exported: give a bundle or a .ckpt")
-    restorer = restorer.nearsighted()
+    restorer = restorer.low_latency()
     assert isinstance(restorer.backend, TorchBackend)
     path, traits = Path(path), restorer.traits
     module = exportable(restorer.backend.model)

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.errors import UserError
-from upscale.models.layers.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip, normalize_and_gelu
-from upscale.models.layers.receptive_field import Interval, reach
-from upscale.models.layers.wavelet import analyse, halves, synthesise
+from upscale.models.layers.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip
+from upscale.models.layers.receptive_field import Interval, reads_through, reads_through_levels, receptive_field, union
+from upscale.models.ops.dispatch import analyse, halves, norm_gelu, synthesise
 from upscale.models.ops.pointwise import CUBIC
 
 GELU_SCALE = float(np.sqrt(np.float32(2 / math.pi)))
@@ -32,9 +32,13 @@ GELU_SCALE = float(np.sqrt(np.float32(2 / math.pi)))
 def original_activation(frames: Tensor, norm: nn.LayerNorm) -> Tensor:
     """GELU with the original's sqrt(2 / pi), which is rounded to float32: in double precision one can tell."""
     if frames.dtype != torch.float64:
-        return normalize_and_gelu(frames, norm)
+        return norm_gelu(frames, norm.weight, norm.bias, norm.eps)
     frames = norm(frames)
     return 0.5 * frames * (1 + torch.tanh(GELU_SCALE * (frames + CUBIC * frames**3)))
+
+
+def original_conv(in_channels: int, out_channels: int, kernel_size: int) -> ConvNormGelu:
+    return ConvNormGelu(in_channels, out_channels, kernel_size, original_activation)
 
 
 class OriginalDWT(nn.Module):
@@ -92,29 +96,45 @@ class FitTime(nn.Module):
 class OriginalDown(nn.Module):
     def __init__(self, in_features: int, features: int, kernel_size: int, wavelet: str) -> None:
         super().__init__()
-        self.conv = ConvNormGelu(in_features, features, kernel_size)
+        self.conv = original_conv(in_features, features, kernel_size)
         self.dwt = OriginalDWT(wavelet)
-        self.bands = BandProcess(2 * features, 2 * features, kernel_size)
+        self.bands = BandProcess(2 * features, 2 * features, kernel_size, original_activation)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         skip = self.conv(frames)
         return self.bands(*self.dwt(skip)), skip
+
+    def reads(self, span: Interval, skip: Interval) -> Interval:
+        """Coefficient k of the transform reads samples 2k - 1 to 2k + L - 2."""
+        first, last = self.bands.reads(span)
+        num_taps = self.dwt.filters.shape[-1]
+        return self.conv.reads(union(skip, (2 * first - 1, 2 * last + num_taps - 2)))
 
 
 class OriginalUp(nn.Module):
     def __init__(self, in_features: int, features: int, kernel_size: int, merge_kernel_size: int, wavelet: str) -> None:
         super().__init__()
         self.idwt = OriginalIDWT(wavelet)
-        self.bands = BandProcess(in_features // 2, features, kernel_size)
+        self.bands = BandProcess(in_features // 2, features, kernel_size, original_activation)
         self.fit = FitTime()
         self.skip = GatedSkip(features)
         self.convs = nn.Sequential(
-            ConvNormGelu(2 * features, features, merge_kernel_size), ConvNormGelu(features, features, merge_kernel_size)
+            original_conv(2 * features, features, merge_kernel_size),
+            original_conv(features, features, merge_kernel_size),
         )
 
     def forward(self, frames: Tensor, skip: Tensor) -> Tensor:
         wide = self.bands(*halves(self.idwt(frames)))
         return self.convs(self.skip(self.fit(wide, skip.shape[1]), skip))
+
+    def reads(self, span: Interval) -> tuple[Interval, Interval]:
+        """Of the frames, and of the skip. Synthesis reads (L - 1) // 2 samples before and L // 2 after, of which every
+        second is a coefficient; fitting to the skip moves its output by (L - 4) / 2."""
+        skip = reads_through(self.convs, span)
+        first, last = self.bands.reads(skip)
+        num_taps = self.idwt.filters.shape[-1]
+        shift = (num_taps - 4) // 2
+        return ((first - shift - (num_taps - 1) // 2) // 2, (last - shift + num_taps // 2 + 1) // 2), skip
 
 
 class OriginalUNet(nn.Module):
@@ -142,24 +162,20 @@ class OriginalUNet(nn.Module):
         self.sample_rate, self.normalize_peak = sample_rate, normalize_peak
         widths = [num_filters * (level + 1) for level in range(num_layers + 1)]
         inputs = [num_filters, *(2 * width for width in widths)]
-        self.head = ConvNormGelu(1, num_filters, kernel_size)
+        self.head = original_conv(1, num_filters, kernel_size)
         self.downs = nn.ModuleList(OriginalDown(inputs[i], widths[i], kernel_size, wavelet) for i in range(num_layers))
-        self.bottleneck = ConvNormGelu(inputs[num_layers], widths[num_layers], kernel_size)
+        self.bottleneck = original_conv(inputs[num_layers], widths[num_layers], kernel_size)
         self.ups = nn.ModuleList(
             OriginalUp(widths[i + 1], widths[i], kernel_size, merge_kernel_size, wavelet)
             for i in reversed(range(num_layers))
         )
         self.tail = nn.Sequential(
-            ConvNormGelu(num_filters, num_filters, kernel_size), ConvNormGelu(num_filters, num_filters, kernel_size)
+            original_conv(num_filters, num_filters, kernel_size), original_conv(num_filters, num_filters, kernel_size)
         )
         self.output = Conv(1 + num_filters, 1)
-        for module in self.modules():
-            if isinstance(module, ConvNormGelu):
-                module.activate = original_activation
-        num_taps = pywt.Wavelet(wavelet).dec_len
         self.stride = 2**num_layers
-        self.context = max(original_reach(num_layers, kernel_size, merge_kernel_size, num_taps))
-        self.shortest = shortest_input(num_layers, num_taps)
+        self.context = max(receptive_field(self.reads, self.stride))
+        self.shortest = shortest_input(num_layers, num_taps=pywt.Wavelet(wavelet).dec_len)
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """`bitrate` is there for every model's sake; this one ignores it."""
@@ -182,6 +198,12 @@ class OriginalUNet(nn.Module):
             frames = up(frames, skip)
         return torch.tanh(self.output(torch.cat([samples, self.tail(frames)], dim=-1))).transpose(1, 2)
 
+    def reads(self, span: Interval) -> Interval:
+        """The input samples that output samples depend on (`receptive_field`)."""
+        span = reads_through(self.tail, span)
+        span = reads_through_levels(list(self.downs), self.bottleneck, list(self.ups), span)
+        return self.head.reads(span)
+
 
 def shortest_input(num_layers: int, num_taps: int) -> int:
     """The fewest samples with which every level can still reflect by `num_taps` - 1 and has a coefficient left."""
@@ -189,20 +211,3 @@ def shortest_input(num_layers: int, num_taps: int) -> int:
     for _ in range(num_layers):
         length = max(2 * (length + num_taps // 2 - 2), num_taps)
     return length
-
-
-def original_reach(num_layers: int, kernel_size: int, merge_kernel_size: int, num_taps: int) -> Interval:
-    """Samples before and after. Coefficient k reads samples 2k - 1 to 2k + L - 2; synthesis reads (L - 1) // 2 before
-    and L // 2 after, and fitting to the skip moves its output by (L - 4) / 2.
-    """
-    shift = (num_taps - 4) // 2
-    return reach(
-        num_layers,
-        kernel_size,
-        merge_kernel_size,
-        analysis=lambda span: (2 * span[0] - 1, 2 * span[1] + num_taps - 2),
-        synthesis=lambda span: (
-            (span[0] - shift - (num_taps - 1) // 2) // 2,
-            (span[1] - shift + num_taps // 2 + 1) // 2,
-        ),
-    )

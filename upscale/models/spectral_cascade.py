@@ -6,25 +6,41 @@ has eight times shorter frames: before an attack there is only noise, too, and t
 attack is in it. After the first two, a local gain chosen with knowledge of the original still wins 0.7 dB in frames of
 256 samples, more than in frames of 512 to 2,048.
 
-Behind them a passage may be mixed with the places where the piece plays it again (`SpectralRepeat`).
+Behind them a passage may be mixed with the places where the piece plays it again (`RepetitionMixer`).
 """
 
-from dataclasses import replace
+import copy
+from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.chunked_stage import Stage, whole
-from upscale.models.spectral.bypass import Guard, spare
-from upscale.models.spectral.repetition_mixer import SpectralRepeat
+from upscale.chunked_stage import Stage, single_stage
+from upscale.models.spectral.bypass import QualityBypass, apply_bypass
+from upscale.models.spectral.repetition_mixer import RepetitionMixer
 from upscale.models.spectral_filter import SpectralFilter
+
+
+class Filtered(NamedTuple):
+    """The state after the filters: the wav as given and as filtered, [B, 2, T], and the bypass's share, [B, 1, T]."""
+
+    wav: Tensor
+    filtered: Tensor
+    bypass: Tensor
+
+
+class Mixed(NamedTuple):
+    """The state after the repetition mixer: as `Filtered`, and the matches that were mixed in, [B, K, 2, T]."""
+
+    wav: Tensor
+    filtered: Tensor
+    bypass: Tensor
+    matches: Tensor
 
 
 class SpectralCascade(nn.Module):
     """`SpectralFilter` (its arguments first), then others with finer bins and with shorter frames (None: without).
 
-    All look as far in seconds. `num_matches`: places that each passage is mixed with (0: without).
+    All average over the same number of seconds. `num_matches`: matches that each passage is mixed with (0: no mixer).
     """
 
     def __init__(
@@ -48,9 +64,9 @@ class SpectralCascade(nn.Module):
 
         self.coarse, self.fine = stage(window_size), stage(fine_window_size)
         self.brief = stage(brief_window_size) if brief_window_size else None
-        self.repeat = SpectralRepeat(num_matches=num_matches) if num_matches else None
+        self.repeat = RepetitionMixer(num_matches=num_matches) if num_matches else None
         self.channels, self.sample_rate = self.coarse.channels, self.coarse.sample_rate
-        self.guard = Guard()
+        self.bypass = QualityBypass()
 
     @property
     def filters(self) -> list[SpectralFilter]:
@@ -58,23 +74,25 @@ class SpectralCascade(nn.Module):
 
     @property
     def stages(self) -> list[Stage]:
-        """What restores a file chunk by chunk: each with a context and a stride of its own."""
+        """The stages in which a file is restored chunk by chunk."""
         if self.repeat is None:
-            return [Stage(whole(self), self.filter_context, self.filter_stride)]
-        first, second = self.hidden_stages
-        return [first, replace(second, function=self.repeat_and_spare)]
+            return [single_stage(self, self.filter_context, self.filter_stride)]
+        return [self.filter_stage, Stage(self.mix_and_bypass, self.repeat.context, self.repeat.stride)]
 
     @property
-    def hidden_stages(self) -> list[Stage]:
-        """The same up to what is to be left alone: the first gives [B, 5, T], the second [B, 5 + 2 K, T]."""
-        first = Stage(self.filter_and_guard, self.filter_context, self.filter_stride)
-        if self.repeat is None:
-            return [first]
-        return [first, Stage(self.mix_repeats, self.repeat.context, self.repeat.stride)]
+    def filter_stage(self) -> Stage:
+        """wav -> `Filtered`."""
+        return Stage(self.filter_and_measure, self.filter_context, self.filter_stride)
+
+    @property
+    def mix_stage(self) -> Stage:
+        """`Filtered` -> `Mixed`."""
+        assert self.repeat is not None
+        return Stage(self.mix, self.repeat.context, self.repeat.stride)
 
     @property
     def filter_context(self) -> int:
-        return max(sum(filter_.context for filter_ in self.filters), self.guard.context)
+        return max(sum(filter_.context for filter_ in self.filters), self.bypass.context)
 
     @property
     def filter_stride(self) -> int:
@@ -88,38 +106,43 @@ class SpectralCascade(nn.Module):
     def stride(self) -> int:
         return max(stage.stride for stage in self.stages)
 
+    def low_latency(self) -> "SpectralCascade":
+        """A copy without the repetition mixer, which looks 14 s ahead; itself where there is none."""
+        if self.repeat is None:
+            return self
+        network = copy.deepcopy(self)
+        network.repeat = None
+        return network
+
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """[B, 2, T], kbit/s [B] (None or 0: not known) -> [B, 2, T]; wav starts at a multiple of the stride."""
-        return self.guard.spare(self.restore, wav, bitrate)
+        return apply_bypass(wav, self.restore(wav, bitrate), self.bypass(wav, bitrate))
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
-        """The same for a file that is not good already; what is trained."""
-        return self.mixed(wav, bitrate)[0]
-
-    def mixed(self, wav: Tensor, bitrate: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The same and the matches that it was mixed with, [B, K, 2, T], where it looks for any."""
+        """As `forward`, without the quality bypass; this is what training uses."""
         filtered = self.filtered(wav, bitrate)
-        return self.repeat.mix(wav, filtered) if self.repeat else (filtered, None)
+        return self.repeat(wav, filtered) if self.repeat else filtered
 
     def filtered(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
-        """What the filters make of it, repetitions or not."""
+        """The filters alone, [B, 2, T] -> [B, 2, T]."""
         wav = self.fine(self.coarse(wav, bitrate), bitrate)
         return self.brief(wav, bitrate) if self.brief else wav
 
-    def filter_and_guard(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """The first stage of two, [B, 2, T] -> [B, 5, kept]: given, filtered, and how much is to be left alone."""
-        return torch.cat([wav, self.filtered(wav, bitrate), self.guard(wav, bitrate)], dim=1)[..., kept]
+    def filter_and_measure(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Filtered:
+        """The first stage: the filters, and how good the wav is already."""
+        parts = wav, self.filtered(wav, bitrate), self.bypass(wav, bitrate)
+        return Filtered(*(part[..., kept] for part in parts))
 
-    def mix_repeats(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """[B, 5, T] -> [B, 5 + 2 K, kept]: what is filtered mixed with its repetitions, and these behind it."""
+    def mix(self, state: Filtered, bitrate: Tensor | None, kept: slice) -> Mixed:
+        """The second stage: the filtered wav mixed with its repetitions."""
         assert self.repeat is not None
-        wav, filtered, spared = hidden.split([2, 2, 1], dim=1)
-        if bool((spared[..., kept] == 1).all()):  # nothing of it would be heard
-            return F.pad(hidden[..., kept], (0, 0, 0, 2 * self.repeat.num_matches))
-        mixed, matches = self.repeat.mix(wav, filtered, kept)
-        return torch.cat([wav[..., kept], mixed, spared[..., kept], matches.flatten(1, 2)], dim=1)
+        wav, filtered, bypass = (part[..., kept] for part in state)
+        if bool((bypass == 1).all()):  # the result would not be heard
+            return Mixed(wav, filtered, bypass, wav.new_zeros(len(wav), self.repeat.num_matches, *wav.shape[1:]))
+        mixed, matches = self.repeat.mix(state.wav, state.filtered, kept)
+        return Mixed(wav, mixed, bypass, matches)
 
-    def repeat_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """The last stage, [B, 5, T] -> [B, 2, kept]."""
-        wav, restored, spared = self.mix_repeats(hidden, bitrate, kept)[:, :5].split([2, 2, 1], dim=1)
-        return spare(wav, restored, spared)
+    def mix_and_bypass(self, state: Filtered, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The last stage: [B, 2, kept]."""
+        mixed = self.mix(state, bitrate, kept)
+        return apply_bypass(mixed.wav, mixed.filtered, mixed.bypass)

@@ -1,10 +1,10 @@
 """Spectral fill network: the model behind the released `perceptual` weights.
 
-It restores like `SpectralCascade`, then gives every bin of every frame the level that `SpectralLevel` says the clean
-sound had: what the encoder rounded is turned up or down, and what it threw away, the region above its low-pass and the
-holes below it, is filled. Where the piece plays a passage again, `LevelRepeat` corrects the answer by what is heard
-there. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture, as alike in left and
-right as the network says the clean sound was.
+It restores like `SpectralCascade`, then gives every bin of every frame the level that `LogMagnitudePredictor` says the
+clean sound had: what the encoder rounded is turned up or down, and what it threw away, the region above its low-pass
+and the holes below it, is filled. Where the piece plays a passage again, `RepetitionLevel` corrects the answer by what
+is heard there. The phase is what the decoder gave; where it gave next to nothing, that of a fixed texture, as alike in
+left and right as the network says the clean sound was.
 
 `inversion` finds the sound that nearly has these levels.
 
@@ -16,21 +16,23 @@ counted from the start of the file, on whose multiples chunks start: they see wh
 Shapes: B clips, C channels, T samples, F bins, N frames.
 """
 
+import copy
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.chunked_stage import Stage, whole
+from upscale.chunked_stage import Stage, single_stage
 from upscale.errors import UserError
+from upscale.models.layers.moving_average import frame_level, moving_average
 from upscale.models.layers.stft import Spectrum, TightStft, mid_side
-from upscale.models.spectral.bypass import local_mean, spare
-from upscale.models.spectral.inversion import analyse, descent, onward, rounds
-from upscale.models.spectral.log_magnitude import POWER_FLOOR, SpectralLevel
-from upscale.models.spectral.non_local_means import NEIGHBOURS, mean_of_alike
-from upscale.models.spectral.repetition_level import LevelRepeat
-from upscale.models.spectral_cascade import SpectralCascade
+from upscale.models.spectral.bypass import apply_bypass
+from upscale.models.spectral.inversion import analyse, extrapolate, griffin_lim, refine_log_magnitude
+from upscale.models.spectral.log_magnitude import POWER_FLOOR, LogMagnitudePredictor
+from upscale.models.spectral.non_local_means import NEIGHBOURS, non_local_means
+from upscale.models.spectral.repetition_level import RepetitionLevel
+from upscale.models.spectral_cascade import Mixed, SpectralCascade
 
 TRUSTED = 0.1  # amplitude beside the wanted one from which on the decoder's phase is taken
 SILENCE = 1e-11  # mean power per bin around a frame under which nothing is filled
@@ -51,7 +53,7 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
     for _ in range(num_iterations):
         extended = torch.cat([wav[-window_size:], wav, wav[:window_size]])
         spectrum = torch.stft(extended, window_size, hop, window=window, return_complex=True, pad_mode="constant")
-        ahead = onward(spectrum, before)
+        ahead = spectrum if before is None else extrapolate(spectrum, before)
         extended = torch.istft(
             ahead / ahead.abs().clamp(min=1e-6), window_size, hop, window=window, length=len(extended)
         )
@@ -62,7 +64,7 @@ def flat_noise(period: int, window_size: int = 2048, num_iterations: int = 100) 
 class SpectralFill(nn.Module):
     """`SpectralCascade` (whose arguments it takes), then the level of every bin.
 
-    `num_alike`: how many frames to both sides are looked at for those that are alike (`mean_of_alike`).
+    `num_alike`: how many frames to both sides are looked at for those that are alike (`non_local_means`).
     `num_rounds`, `num_steps`: of `inversion`, to a sound that has the levels.
     `repeat_levels`: the levels, too, are corrected by those of the `num_matches` matches.
     """
@@ -106,10 +108,10 @@ class SpectralFill(nn.Module):
             brief_window_size,
             num_matches,
         )
-        self.level = SpectralLevel(
+        self.level = LogMagnitudePredictor(
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size
         )
-        self.repeat = LevelRepeat(num_matches) if repeat_levels else None
+        self.repeat = RepetitionLevel(num_matches) if repeat_levels else None
         self.num_alike, self.num_rounds, self.num_steps = num_alike, num_rounds, num_steps
         self.channels, self.sample_rate = self.filter.channels, self.filter.sample_rate
         self.register_buffer("texture", flat_noise(period))
@@ -118,8 +120,9 @@ class SpectralFill(nn.Module):
     def stages(self) -> list[Stage]:
         """What restores a file chunk by chunk: those of the filter, then the levels."""
         if self.filter.repeat is None:
-            return [Stage(whole(self), self.context, self.stride)]
-        return [*self.filter.hidden_stages, Stage(self.fill_and_spare, self.fill_context, self.fill_stride)]
+            return [single_stage(self, self.context, self.stride)]
+        filters = [self.filter.filter_stage, self.filter.mix_stage]
+        return [*filters, Stage(self.fill_and_bypass, self.fill_context, self.fill_stride)]
 
     @property
     def fill_context(self) -> int:
@@ -150,11 +153,13 @@ class SpectralFill(nn.Module):
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """[B, 2, T], kbit/s [B] (None or 0: not known) -> [B, 2, T]; wav starts at a multiple of the stride."""
-        return self.filter.guard.spare(self.restore, wav, bitrate)
+        return apply_bypass(wav, self.restore(wav, bitrate), self.filter.bypass(wav, bitrate))
 
     def restore(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """The same for a file that is not good already; what is trained."""
-        filtered, matches = self.filter.mixed(wav, bitrate)
+        filtered, matches = self.filter.filtered(wav, bitrate), None
+        if self.filter.repeat:
+            filtered, matches = self.filter.repeat.mix(wav, filtered)
         return self.fill(wav, filtered, bitrate, matches)
 
     def fill(
@@ -173,7 +178,7 @@ class SpectralFill(nn.Module):
         log_power, correlation = self.level.answer(wav, degraded, filtered, bitrate)
         if self.num_alike:
             given, floor = self.level.log_power(degraded), math.log10(POWER_FLOOR)
-            log_power = mean_of_alike(log_power, given, floor, self.num_alike)
+            log_power = non_local_means(log_power, given, floor, self.num_alike)
         frames = self.frames_around(kept, wav.shape[-1]) if kept else None
         if self.repeat is not None and matches is not None:
             log_power = self.repeat(
@@ -189,13 +194,13 @@ class SpectralFill(nn.Module):
         return slice(max(first - edge, 0) // self.stft.hop, (last + edge) // self.stft.hop + 1)
 
     def of_matches(self, degraded: Spectrum, filtered: Spectrum, matches: Tensor) -> list[Tensor]:
-        """What `LevelRepeat` sees beside the answer."""
+        """What `RepetitionLevel` sees beside the answer."""
         given, passage = (self.level.log_power(spectrum) for spectrum in (degraded, filtered))
         levels, differences = [], []
         for match in matches.unbind(1):
             real, imaginary = self.stft.analyse(match)
-            levels.append(self.level.log_power((real, imaginary)))
-            differences.append(self.level.log_power((real - filtered[0], imaginary - filtered[1])))
+            levels.append(self.level.log_power(Spectrum(real, imaginary)))
+            differences.append(self.level.log_power(Spectrum(real - filtered[0], imaginary - filtered[1])))
         return [
             given,
             passage,
@@ -204,13 +209,21 @@ class SpectralFill(nn.Module):
             self.level.level_around(given),
         ]
 
-    def fill_and_spare(self, hidden: Tensor, bitrate: Tensor | None, kept: slice) -> Tensor:
-        """The last stage of more, [B, 5 + 2 K, T] of the filter -> [B, 2, kept]."""
-        wav, filtered, spared, matches = hidden.split([2, 2, 1, hidden.shape[1] - 5], dim=1)
-        if bool((spared[..., kept] == 1).all()):
-            return wav[..., kept]
-        filled = self.fill(wav, filtered, bitrate, matches.unflatten(1, (-1, 2)), kept)
-        return spare(wav, filled, spared)[..., kept]
+    def fill_and_bypass(self, state: Mixed, bitrate: Tensor | None, kept: slice) -> Tensor:
+        """The last stage of three: [B, 2, kept]."""
+        if bool((state.bypass[..., kept] == 1).all()):
+            return state.wav[..., kept]
+        filled = self.fill(state.wav, state.filtered, bitrate, state.matches, kept)
+        return apply_bypass(state.wav, filled, state.bypass)[..., kept]
+
+    def low_latency(self) -> "SpectralFill":
+        """A copy without what looks seconds ahead or takes long: repetitions, non-local means, refinement."""
+        if self.filter.repeat is None and self.repeat is None and not self.num_alike and not self.num_steps:
+            return self
+        network = copy.deepcopy(self)
+        network.filter, network.repeat = network.filter.low_latency(), None
+        network.num_alike = network.num_steps = 0
+        return network
 
     def amplitude(self, log_power: Tensor, degraded: Spectrum) -> Tensor:
         """The wanted amplitude of every bin [B, 2, F - 1, N], in the transform's own scale; 0 in silence.
@@ -221,14 +234,14 @@ class SpectralFill(nn.Module):
         log_power = centre + self.stereo_width(degraded) * (log_power - centre)
         power = (10**log_power - POWER_FLOOR).clamp(min=1e-14)
         around = (degraded[0] ** 2 + degraded[1] ** 2).mean(dim=(1, 2))[:, None] * self.level.power_scale
-        around = local_mean(around, 8)[:, :, None]
+        around = moving_average(around, 8)[:, :, None]
         heard = (around + 1e-20) / (around + SILENCE)  # above zero: the root has no slope there
         return torch.sqrt(power * heard / self.level.power_scale)
 
     def stereo_width(self, spectrum: Spectrum) -> Tensor:
         """How loud side is beside mid around each frame: [B, 1, 1, N], 0 for mono, 1 from -20 dB on."""
         real, imaginary = (mid_side(part) for part in spectrum)
-        mean = local_mean((real**2 + imaginary**2).mean(dim=2), self.level.average_frames)
+        mean = moving_average((real**2 + imaginary**2).mean(dim=2), self.level.average_frames)
         ratio = mean[:, 1:] / (NARROW * mean[:, :1] + 1e-12)
         return torch.sqrt(ratio.clamp(min=1e-12, max=1.0))[:, :, None]
 
@@ -275,9 +288,11 @@ class SpectralFill(nn.Module):
     ) -> Tensor:
         """The sound [B, 2, num_samples] of bins [B, 2, F - 1, N]: what is given, and as far as they are `free` of it,
         this amplitude in the phase of the first two; `wanted`: the amplitude of both together."""
-        given = given_real, given_imaginary
-        wav = rounds(self.stft, (real, imaginary), free * amplitude, given, self.num_rounds, num_samples)
-        return descent(self.stft, wav, wanted**2, free, POWER_FLOOR / self.level.power_scale, self.num_steps)
+        given = Spectrum(given_real, given_imaginary)
+        wav = griffin_lim(self.stft, Spectrum(real, imaginary), free * amplitude, given, self.num_rounds, num_samples)
+        return refine_log_magnitude(
+            self.stft, wav, wanted**2, free, POWER_FLOOR / self.level.power_scale, self.num_steps
+        )
 
     def kept(self, real: Tensor, imaginary: Tensor) -> Tensor:
         """What share of each bin [B, 2, F - 1, N] stays as the filters made it: nearly all of one far louder than most.
@@ -285,7 +300,7 @@ class SpectralFill(nn.Module):
         Such bins are so few that the distance hardly knows them, and hold so much that they decide the SI-SDR.
         """
         power = real**2 + imaginary**2
-        around = local_mean(power.mean(dim=(1, 2))[:, None], self.level.average_frames)[:, :, None]
+        around = frame_level(power, self.level.average_frames)
         return power / (power + LOUD * around + 1e-20)
 
     def texture_spectrum(self, angle: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:

@@ -18,43 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.models.layers.backbone import (
+    BackboneBlock,
+    FrameNetwork,
+    bins_to_channels,
+    bitrate_features,
+    channels_to_bins,
+)
+from upscale.models.layers.moving_average import (
+    RELATIVE_FLOOR,
+    SILENT_POWER,
+    frame_level,
+    local_average,
+    moving_average,
+)
 from upscale.models.layers.stft import TightStft, mid_side
-from upscale.models.spectral.bypass import local_mean
-
-FLOOR = 1e-9  # of the local mean power per bin: 90 dB below it, nothing matters
-SILENCE = 1e-10  # power per bin below which a passage counts as silent
-
-
-class FrameNetwork(nn.Module):
-    """Convolutions over time on what a whole frame looks like: [B, inputs, N] -> [B, outputs, N], zero at the start."""
-
-    def __init__(self, num_inputs: int, width: int, num_outputs: int, num_layers: int = 2) -> None:
-        super().__init__()
-        self.head = nn.Conv1d(num_inputs, width, kernel_size=1)
-        self.layers = nn.ModuleList([nn.Conv1d(width, width, kernel_size=3, padding=1) for _ in range(num_layers)])
-        self.tail = nn.Conv1d(width, num_outputs, kernel_size=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
-
-    def forward(self, frames: Tensor) -> Tensor:
-        hidden = F.gelu(self.head(frames))
-        for layer in self.layers:
-            hidden = hidden + F.gelu(layer(hidden))
-        return self.tail(hidden)
-
-
-class TrunkBlock(nn.Module):
-    """Residual block: 3x3 convolution over bin and frame, an offset from the frame network, GELU, 1x1 convolution."""
-
-    def __init__(self, width: int, bin_dilation: int, frame_dilation: int) -> None:
-        super().__init__()
-        dilation = (bin_dilation, frame_dilation)
-        self.mix = nn.Conv2d(width, width, kernel_size=3, padding=dilation, dilation=dilation)
-        self.out = nn.Conv2d(width, width, kernel_size=1)
-        nn.init.normal_(self.out.weight, std=0.02)
-
-    def forward(self, hidden: Tensor, offset: Tensor) -> Tensor:
-        return hidden + self.out(F.gelu(self.mix(hidden) + offset))
 
 
 class SpectralFilter(nn.Module):
@@ -89,7 +67,10 @@ class SpectralFilter(nn.Module):
         self.head = nn.Conv2d(5 * fold, width, kernel_size=1)
         self.bin_bias = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
         self.blocks = nn.ModuleList(
-            [TrunkBlock(width, bin_dilation=1 + block % 3, frame_dilation=d) for block, d in enumerate(frame_dilations)]
+            [
+                BackboneBlock(width, bin_dilation=1 + block % 3, frame_dilation=d)
+                for block, d in enumerate(frame_dilations)
+            ]
         )
         self.tail = nn.Conv2d(width, 4 * fold, kernel_size=1)
         nn.init.zeros_(self.tail.weight)
@@ -106,15 +87,15 @@ class SpectralFilter(nn.Module):
         nyquist = real[:, :, self.num_bins :], imaginary[:, :, self.num_bins :]
         real, imaginary = real[:, :, : self.num_bins], imaginary[:, :, : self.num_bins]
         power = real**2 + imaginary**2
-        level = self.local_mean(power.mean(dim=(1, 2))[:, None])[:, :, None] + SILENCE
-        log_power = torch.log10(power / level + FLOOR)
+        level = frame_level(power, self.average_frames) + SILENT_POWER
+        log_power = torch.log10(power / level + RELATIVE_FLOOR)
         other_real, other_imaginary, coherence, mismatch = self.from_other_channel(real, imaginary, power, level)
 
         frames = self.frame_network(self.frame_features(log_power, power / level, bitrate))
         offsets, bands = frames[:, : -5 * self.num_bands], frames[:, -5 * self.num_bands :]
         bands = bands.unflatten(1, (5, self.num_bands)).repeat_interleave(self.num_bins // self.num_bands, dim=2)
-        hidden = self.trunk(torch.cat([0.5 * log_power + 1, coherence, mismatch], dim=1), offsets)
-        fine = unfold_bins(self.tail(hidden), self.fold)
+        hidden = self.backbone(torch.cat([0.5 * log_power + 1, coherence, mismatch], dim=1), offsets)
+        fine = channels_to_bins(self.tail(hidden), self.fold)
 
         freedom = torch.exp(bands[:, 2:4].clamp(-8, 2))
         gain = 1 + torch.tanh(fine[:, :2] * freedom) + 0.1 * bands[:, :2]
@@ -133,7 +114,7 @@ class SpectralFilter(nn.Module):
         """
         cross_real = local_average(real[:, :1] * real[:, 1:] + imaginary[:, :1] * imaginary[:, 1:])
         cross_imaginary = local_average(imaginary[:, :1] * real[:, 1:] - real[:, :1] * imaginary[:, 1:])
-        average = local_average(power) + FLOOR * level
+        average = local_average(power) + RELATIVE_FLOOR * level
         swapped = average.flip(1)  # mid = <mid side*> / <|side|^2> side, and the other way round
         slope_real = cross_real / swapped
         slope_imaginary = torch.cat([cross_imaginary, -cross_imaginary], dim=1) / swapped
@@ -142,48 +123,21 @@ class SpectralFilter(nn.Module):
         predicted_imaginary = slope_real * other_imaginary + slope_imaginary * other_real
         coherence = (slope_real.prod(dim=1, keepdim=True) - slope_imaginary.prod(dim=1, keepdim=True)).clamp(0, 1)
         error = (predicted_real - real) ** 2 + (predicted_imaginary - imaginary) ** 2
-        mismatch = torch.log10((error + FLOOR * level) / (power + FLOOR * level)).clamp(-2, 2)
+        mismatch = torch.log10((error + RELATIVE_FLOOR * level) / (power + RELATIVE_FLOOR * level)).clamp(-2, 2)
         return predicted_real, predicted_imaginary, coherence, mismatch
 
     def frame_features(self, log_power: Tensor, power: Tensor, bitrate: Tensor | None) -> Tensor:
         """Mean log power and log mean power per band, now and on average, and the bitrate: [B, 8 K + 2, N]."""
         size = (self.num_bins // self.num_bands, 1)
         mean_log = F.avg_pool2d(log_power, size).flatten(1, 2)
-        log_mean = torch.log10(F.avg_pool2d(power, size) + FLOOR).flatten(1, 2)
+        log_mean = torch.log10(F.avg_pool2d(power, size) + RELATIVE_FLOOR).flatten(1, 2)
         now = torch.cat([mean_log, log_mean - mean_log], dim=1) * 0.5
-        slow = self.local_mean(now)
+        slow = moving_average(now, self.average_frames)
         return torch.cat([now, slow, bitrate_features(now, bitrate)], dim=1)
 
-    def trunk(self, features: Tensor, offsets: Tensor) -> Tensor:
+    def backbone(self, features: Tensor, offsets: Tensor) -> Tensor:
         """[B, 5, F, N] and [B, blocks * width, N] -> [B, width, F / fold, N]."""
-        hidden = self.head(fold_bins(features, self.fold)) + self.bin_bias
+        hidden = self.head(bins_to_channels(features, self.fold)) + self.bin_bias
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])
         return hidden
-
-    def local_mean(self, values: Tensor) -> Tensor:
-        """Mean over `average_frames` on both sides, of those that exist: [B, C, N] -> [B, C, N]."""
-        return local_mean(values, self.average_frames)
-
-
-def local_average(values: Tensor) -> Tensor:
-    """Mean over 5 bins and 5 frames: [B, C, F, N] -> [B, C, F, N]."""
-    return F.avg_pool2d(values, 5, stride=1, padding=2)
-
-
-def fold_bins(features: Tensor, fold: int) -> Tensor:
-    """[B, C, F, N] -> [B, C * fold, F / fold, N]: neighbouring bins become channels, last in memory: faster."""
-    folded = features.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)
-    return folded.contiguous(memory_format=torch.channels_last)
-
-
-def unfold_bins(folded: Tensor, fold: int) -> Tensor:
-    """The inverse of `fold_bins`."""
-    return folded.unflatten(1, (-1, fold)).transpose(2, 3).flatten(2, 3)
-
-
-def bitrate_features(frames: Tensor, bitrate: Tensor | None) -> Tensor:
-    """Octaves from 90 kbit/s and whether that is known, for each frame of [B, ..., N]: [B, 2, N]."""
-    known = torch.zeros_like(frames[:, :1, 0]) if bitrate is None else bitrate.to(frames)[:, None]
-    octaves = torch.where(known > 0, torch.log2(known.clamp(min=8)) - 6.5, 0.0)
-    return torch.stack([octaves, (known > 0).to(frames)], dim=1).expand(-1, -1, frames.shape[-1])

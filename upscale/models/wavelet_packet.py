@@ -7,12 +7,11 @@ Shapes: B batch, C audio channels, T samples; after n levels 2^n * C bands at ab
 Source: Coifman and Wickerhauser, "Entropy-based algorithms for best basis selection" (the full packet tree).
 """
 
-import torch
 from torch import Tensor, nn
 
 from upscale.models.layers.blocks import Conv, ConvNormGelu
-from upscale.models.layers.receptive_field import Interval, conv
-from upscale.models.layers.wavelet import DWT, IDWT, orthogonal_filters
+from upscale.models.layers.receptive_field import Interval, reads_through, receptive_field
+from upscale.models.layers.wavelet import DWT, IDWT
 
 
 class ResidualBlock(nn.Module):
@@ -25,6 +24,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         return frames + self.out(self.hidden(frames))
+
+    def reads(self, span: Interval) -> Interval:
+        return self.hidden.reads(self.out.reads(span))
 
 
 class WaveletPacketNet(nn.Module):
@@ -52,8 +54,7 @@ class WaveletPacketNet(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(num_features, kernel_size) for _ in range(num_blocks)))
         self.residual = Conv(num_features, num_bands)
         nn.init.zeros_(self.residual.weight)
-        num_taps = orthogonal_filters(wavelet).shape[-1]
-        self.context = max(packet_reach(num_levels, 2 * num_blocks, kernel_size, num_taps))
+        self.context = max(receptive_field(self.reads, self.stride))
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """`bitrate` is there for every model's sake; this one ignores it."""
@@ -67,20 +68,11 @@ class WaveletPacketNet(nn.Module):
             residual = self.idwt(residual, length=length)
         return wav + residual
 
-
-def packet_reach(num_levels: int, num_convs: int, kernel_size: int, num_taps: int) -> Interval:
-    """Samples before and after any output sample that can reach it; the worst place on the grid of 2^n samples."""
-
-    def wanted(sample: int) -> Interval:
-        first = last = sample
-        for _ in range(num_levels):
-            first, last = first // 2, (last + num_taps - 2) // 2
-        for _ in range(num_convs):
-            first, last = conv(kernel_size)((first, last))
-        for _ in range(num_levels):
-            first, last = 2 * first - num_taps + 2, 2 * last + 1
-        return sample - first, last - sample
-
-    places = torch.tensor([wanted(sample) for sample in range(2**num_levels)])
-    before, after = places.amax(dim=0).tolist()
-    return before, after
+    def reads(self, span: Interval) -> Interval:
+        """The input samples that output samples depend on (`receptive_field`)."""
+        for _ in range(self.num_levels):
+            span = self.idwt.reads(span)
+        span = reads_through(self.blocks, span)
+        for _ in range(self.num_levels):
+            span = self.dwt.reads(span)
+        return span

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from upscale.errors import UserError
 from upscale.models.layers.blocks import BandProcess, Conv, ConvNormGelu, GatedSkip
-from upscale.models.layers.receptive_field import Interval, reach
-from upscale.models.layers.wavelet import DWT, IDWT, orthogonal_filters, reconstruction_penalty
+from upscale.models.layers.receptive_field import Interval, reads_through, reads_through_levels, receptive_field, union
+from upscale.models.layers.wavelet import DWT, IDWT, reconstruction_penalty
 
 
 class Down(nn.Module):
@@ -34,6 +34,9 @@ class Down(nn.Module):
         skip = self.conv(frames)
         approx, detail = self.dwt.bands(skip.transpose(1, 2))
         return self.bands(approx.transpose(1, 2), detail.transpose(1, 2)), skip
+
+    def reads(self, span: Interval, skip: Interval) -> Interval:
+        return self.conv.reads(union(skip, self.dwt.reads(self.bands.reads(span))))
 
 
 class Up(nn.Module):
@@ -51,14 +54,19 @@ class Up(nn.Module):
     def forward(self, frames: Tensor, skip: Tensor) -> Tensor:
         return self.convs(self.skip(self.bands(*self.idwt.halves(frames, length=skip.shape[1])), skip))
 
+    def reads(self, span: Interval) -> tuple[Interval, Interval]:
+        """Of the frames, and of the skip."""
+        skip = reads_through(self.convs, span)
+        return self.idwt.reads(self.bands.reads(skip)), skip
+
 
 class WaveletUNet(nn.Module):
     """[B, channels, T] -> [B, channels, T] for any T; an untrained model returns its input.
 
     `context`: samples on each side that a chunk of a song needs so that its middle equals the whole song's.
     `stride`: chunks must start at multiples of it.
-    `learnable_wavelet` makes the filters of every level parameters; training then adds `reconstruction_penalty` to the
-    loss, which keeps them inverse.
+    `learnable_wavelet` makes the filters of every level parameters; training then adds `regularizer` to the loss, which
+    keeps them inverse.
     """
 
     def __init__(
@@ -92,7 +100,7 @@ class WaveletUNet(nn.Module):
         )
         self.residual = Conv(num_filters + channels, channels)
         nn.init.zeros_(self.residual.weight)
-        self.context = max(wavelet_reach(num_layers, kernel_size, num_taps=orthogonal_filters(wavelet).shape[-1]))
+        self.context = max(receptive_field(self.reads, self.stride))
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
         """`bitrate` is there for every model's sake; this one ignores it."""
@@ -107,23 +115,17 @@ class WaveletUNet(nn.Module):
         frames = torch.cat([self.tail(frames), samples], dim=-1)
         return wav + self.residual(frames).transpose(1, 2)
 
-    def reconstruction_penalty(self) -> Tensor:
-        """How far the transforms of all levels are from undoing each other; zero for fixed filters."""
+    def regularizer(self) -> Tensor | None:
+        """How far the learned transforms of all levels are from undoing each other; None for fixed filters."""
+        if not self.learnable_wavelet:
+            return None
         banks = (module for module in self.modules() if isinstance(module, DWT))
         inverses = reversed([module for module in self.modules() if isinstance(module, IDWT)])
         penalties = [reconstruction_penalty(dwt, idwt) for dwt, idwt in zip(banks, inverses, strict=True)]
         return torch.stack(penalties).sum()
 
-
-def wavelet_reach(num_layers: int, kernel_size: int, num_taps: int) -> Interval:
-    """Samples before and after, for transforms with the ``zero`` extension.
-
-    approx[k] reads samples 2k - (L - 2) to 2k + 1; so sample t comes from coefficients (t - 1) / 2 to (t + L - 2) / 2.
-    """
-    return reach(
-        num_layers,
-        kernel_size,
-        kernel_size,
-        analysis=lambda span: (2 * span[0] - num_taps + 2, 2 * span[1] + 1),
-        synthesis=lambda span: (span[0] // 2, (span[1] + num_taps - 2) // 2),
-    )
+    def reads(self, span: Interval) -> Interval:
+        """The input samples that output samples depend on (`receptive_field`)."""
+        span = reads_through(self.tail, span)
+        span = reads_through_levels(list(self.downs), self.bottleneck, list(self.ups), span)
+        return self.head.reads(span)

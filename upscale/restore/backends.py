@@ -5,17 +5,18 @@ Legend: B clips, C channels (the model's own, 1 or 2), T samples at the model's 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from upscale.chunked_stage import Stage, State, each, single_stage
 from upscale.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 ONNX_METADATA = "upscale_model"
 
@@ -32,35 +33,16 @@ class Traits:
     bitrates: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Step:
-    """One of those in which a backend restores: [B, C, T], [B] kbit/s (or none) and a slice to [B, C', that slice].
-
-    The first takes the wav, the last gives what is restored; what those between give begins with the wav's channels.
-    """
-
-    function: Callable[[np.ndarray, np.ndarray | None, slice], np.ndarray]
-    context: int
-    stride: int
-
-
 class Backend(Protocol):
     traits: Traits
     device: str
 
     @property
-    def steps(self) -> list[Step]:
-        """What a stream runs one behind the other, each in chunks of its own."""
+    def stages(self) -> list[Stage]:
+        """What a stream runs one behind the other, each in chunks of its own, on NumPy arrays."""
 
     def __call__(self, wav: np.ndarray, bitrate: np.ndarray | None) -> np.ndarray:
         """[B, C, T] float32 and [B] kbit/s (or none) to [B, C, T] float32."""
-
-
-def whole_step(backend: Backend) -> Step:
-    """A model that restores in one step."""
-    return Step(
-        lambda wav, bitrate, kept: backend(wav, bitrate)[..., kept], backend.traits.context, backend.traits.stride
-    )
 
 
 class TorchBackend:
@@ -72,24 +54,23 @@ class TorchBackend:
         self.model = model.to(self.device).eval()
 
     @property
-    def steps(self) -> list[Step]:
+    def stages(self) -> list[Stage]:
         stages = getattr(self.model, "stages", None)
         if stages is None:
-            return [whole_step(self)]
-        return [Step(partial(self._run, stage.function), stage.context, stage.stride) for stage in stages]
+            return [single_stage(self, self.traits.context, self.traits.stride)]
+        return [replace(stage, function=partial(self._run, stage.function)) for stage in stages]
 
     def __call__(self, wav: np.ndarray, bitrate: np.ndarray | None) -> np.ndarray:
         return self._run(self.model, wav, bitrate)
 
-    def _run(
-        self, function: "Callable[..., Tensor]", wav: np.ndarray, bitrate: np.ndarray | None, *more: slice
-    ) -> np.ndarray:
+    def _run(self, function: Callable[..., State], state: State, bitrate: np.ndarray | None, *kept: slice) -> State:
+        """`function` of tensors, on arrays."""
         import torch
 
         with torch.inference_mode():
-            given = torch.from_numpy(np.ascontiguousarray(wav)).to(self.device)
+            given = each(lambda part: torch.from_numpy(np.ascontiguousarray(part)).to(self.device), state)
             condition = None if bitrate is None else torch.as_tensor(bitrate, dtype=torch.float32, device=self.device)
-            return function(given, condition, *more).float().cpu().numpy()
+            return each(lambda part: part.float().cpu().numpy(), function(given, condition, *kept))
 
 
 class OnnxBackend:
@@ -121,8 +102,8 @@ class OnnxBackend:
         self._inputs = [entry.name for entry in self.session.get_inputs()]
 
     @property
-    def steps(self) -> list[Step]:
-        return [whole_step(self)]
+    def stages(self) -> list[Stage]:
+        return [single_stage(self, self.traits.context, self.traits.stride)]
 
     def __call__(self, wav: np.ndarray, bitrate: np.ndarray | None) -> np.ndarray:
         feeds = {"wav": np.ascontiguousarray(wav)}

@@ -5,7 +5,7 @@
 
 A function whose output at t depends only on input within `context` of t computes in the kept part exactly what it
 would compute on the whole. A crossfade cannot do that: it blends two outputs that are both wrong at the edge.
-Legend: B clips, C channels, T samples.
+Legend: B clips, C channels, T samples. A state is a wav [B, C, T] or a named tuple of arrays [B, ..., T].
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from fractions import Fraction
 
 import numpy as np
 
-Function = Callable[..., np.ndarray]
+from upscale.chunked_stage import State, each, num_samples
 
 
 class Overlap:
-    """Streams `function` ([B, C, T] -> [B, C, ceil(T * rate)]) over blocks of any size.
+    """Streams `function` (state of T samples -> state of ceil(T * rate)) over blocks of any size.
 
     `context`: input samples on each side that the function needs. `stride`: chunks start at its multiples (a model
     that halves time ten times has a grid of 1,024; a resampler from 160 to 147 has one of 160).
@@ -27,7 +27,7 @@ class Overlap:
 
     def __init__(
         self,
-        function: Function,
+        function: Callable[..., State],
         *,
         context: int,
         stride: int = 1,
@@ -40,7 +40,7 @@ class Overlap:
         self.narrow = narrow
         self.context = _round_up(context, stride)
         self.hop = _round_up(max(hop, 1), stride)
-        self._blocks: list[np.ndarray] = []
+        self._blocks: list[State] = []
         self._start = 0  # where the kept input begins, a multiple of the stride
         self._end = 0  # input seen so far
         self._position = 0  # input whose output has been given away
@@ -50,60 +50,60 @@ class Overlap:
         """Input samples: once n are pushed, the output for the first n - latency of them has been given."""
         return self.context + self.hop
 
-    def push(self, block: np.ndarray) -> np.ndarray:
-        """The output that `block` [B, C, T] makes possible; often none, then many samples at once.
-
-        A function may give other channels than it takes: of no samples, the channels are those of `block`.
-        """
-        if block.shape[-1] == 0:
-            return block
+    def push(self, block: State) -> State | None:
+        """The output that `block` makes possible; often none, then many samples at once."""
+        if num_samples(block) == 0:
+            return None
         self._blocks.append(block)
-        self._end += block.shape[-1]
+        self._end += num_samples(block)
         outputs = []
         while self._end >= self._position + self.hop + self.context:
             outputs.append(self._next_chunk())
-        return np.concatenate(outputs, axis=-1) if outputs else self._empty(block)
+        return joined(outputs)
 
-    def flush(self) -> np.ndarray:
+    def flush(self) -> State | None:
         """The rest, after the last block. Nothing may be pushed afterwards."""
-        if not self._blocks:
-            return np.zeros((1, 1, 0), dtype=np.float32)
-        chunk = self._gather()
         if self._end == self._position:
-            return self._empty(chunk)
-        output = self._apply(chunk, self._position - self._start, None)
+            return None
+        output = self._apply(self._gather(), self._position - self._start, None)
         self._position = self._end
         return output
 
-    def _next_chunk(self) -> np.ndarray:
-        kept = self._gather()
+    def _next_chunk(self) -> State:
+        gathered = self._gather()
         end = self._position + self.hop + self.context
         first = self._position - self._start
-        output = self._apply(kept[..., : end - self._start], first, first + self.hop)
+        output = self._apply(cut(gathered, 0, end - self._start), first, first + self.hop)
         self._position += self.hop
         start = max(0, self._position - self.context)
-        self._blocks = [kept[..., start - self._start :]]
+        self._blocks = [cut(gathered, start - self._start, None)]
         self._start = start
         return output
 
-    def _apply(self, chunk: np.ndarray, first: int, last: int | None) -> np.ndarray:
+    def _apply(self, chunk: State, first: int, last: int | None) -> State:
         """What belongs to the chunk's samples from `first` to `last`, or to its end."""
         if self.narrow:
             return self.function(chunk, slice(first, last))
         stop = None if last is None else self._to_output(first) + self._to_output(last - first)
-        return self.function(chunk)[..., self._to_output(first) : stop]
+        return cut(self.function(chunk), self._to_output(first), stop)
 
-    def _gather(self) -> np.ndarray:
-        if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks, axis=-1)]
+    def _gather(self) -> State:
+        self._blocks = [joined(self._blocks)]
         return self._blocks[0]
 
     def _to_output(self, samples: int) -> int:
         return int(samples * self.rate)
 
-    @staticmethod
-    def _empty(block: np.ndarray) -> np.ndarray:
-        return np.zeros((*block.shape[:-1], 0), dtype=np.float32)
+
+def joined(states: list[State]) -> State | None:
+    """States one after the other, as one; None where there is none."""
+    if len(states) < 2:
+        return states[0] if states else None
+    return each(lambda *parts: np.concatenate(parts, axis=-1), *states)
+
+
+def cut(state: State, first: int, last: int | None) -> State:
+    return each(lambda part: part[..., first:last], state)
 
 
 def _round_up(value: int, multiple: int) -> int:

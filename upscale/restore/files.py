@@ -102,8 +102,9 @@ class Meter:
         ceiling = 10 ** (options.ceiling_db / 20)
         return min(keep, ceiling / self.peak) if self.peak > 0 else keep
 
-    def _see(self, wav: np.ndarray) -> None:
-        self.peak = max(self.peak, float(np.abs(wav).max(initial=0.0)))
+    def _see(self, wav: np.ndarray | None) -> None:
+        if wav is not None:
+            self.peak = max(self.peak, float(np.abs(wav).max(initial=0.0)))
 
 
 def restore_file(

@@ -10,7 +10,7 @@ from upscale.progress import Progress
 from upscale.restore.examine import examine
 from upscale.restore.files import FileOptions, FileResult, deprecated_name, restore_file
 from upscale.restore.library import RESTORED
-from upscale.restore.restorer import DEFAULT_MODEL, Restorer, what_there_is
+from upscale.restore.restorer import DEFAULT_MODEL, Restorer, available_models
 
 
 def infer(
@@ -39,7 +39,7 @@ def infer(
     restorer = Restorer.load(ckpt, device=device)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if ckpt is None:
-        console.print(f"no ckpt=PATH named: using {DEFAULT_MODEL} ({what_there_is()})", markup=False)
+        console.print(f"no ckpt=PATH named: using {DEFAULT_MODEL} ({available_models()})", markup=False)
     if match_level is not None:
         console.print(deprecated_name("match_level", "restore_level"), markup=False)
     info = audio.probe(input)

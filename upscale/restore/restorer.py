@@ -1,6 +1,5 @@
 """The front door: load a model once, then restore arrays, tensors, streams and files with it."""
 
-import copy
 import os
 import sys
 from pathlib import Path
@@ -70,25 +69,18 @@ class Restorer:
         )
         return cls(TorchBackend(module, traits, device))
 
-    def nearsighted(self) -> "Restorer":
-        """The same model without what looks seconds ahead or is long to compute; itself where nothing is.
+    def low_latency(self) -> "Restorer":
+        """The same model without the parts that look seconds ahead or take long; itself where there are none.
 
-        That is what looks for repetitions and for frames that are alike, and the many steps towards the levels wanted
-        (`SpectralFill.num_alike`, `num_steps`). It answers sooner, and it is what an exported graph can hold.
+        It answers sooner, and an exported graph can hold it. The network itself says which parts those are.
         """
-        if not isinstance(self.backend, TorchBackend):
+        if not isinstance(self.backend, TorchBackend) or not hasattr(self.backend.model, "low_latency"):
             return self
-        without = {"repeat": None, "num_alike": 0, "num_steps": 0}
-        parts = self.backend.model.modules()
-        if all(getattr(part, name, nothing) == nothing for part in parts for name, nothing in without.items()):
+        network = self.backend.model.low_latency()  # type: ignore[operator]
+        if network is self.backend.model:
             return self
-        module = copy.deepcopy(self.backend.model)
-        for part in module.modules():
-            for name, nothing in without.items():
-                if hasattr(part, name):
-                    setattr(part, name, nothing)
         return self.from_module(
-            module,
+            network,
             device=self.backend.device,
             name=self.traits.name,
             sample_rate=self.traits.sample_rate,
@@ -144,7 +136,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
         return path
     if (RELEASED / name / "model.yaml").is_file():
         return RELEASED / name
-    raise UserError(f"no model at {name}: {what_there_is()}")
+    raise UserError(f"no model at {name}: {available_models()}")
 
 
 def trained_bitrates(model: str | os.PathLike[str] | None) -> tuple[int, ...]:
@@ -159,7 +151,7 @@ def trained_bitrates(model: str | os.PathLike[str] | None) -> tuple[int, ...]:
         raise UserError(f"{path} is no model bundle: its model.yaml does not list bitrates") from error
 
 
-def what_there_is(root: Path | None = None) -> str:
+def available_models(root: Path | None = None) -> str:
     """The shipped models and the best checkpoint of each run under `outputs/`, newest first, in words."""
     shipped = sorted(path.parent.name for path in RELEASED.glob("*/model.yaml"))
     root = root or Path("outputs")

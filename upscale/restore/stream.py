@@ -10,12 +10,14 @@ and a model that changes nothing gives the input back bit by bit.
 
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from upscale.audio.convert import FILTER_WIDTH, resample
-from upscale.restore.backends import Backend, Step
-from upscale.restore.chunks import Overlap
+from upscale.chunked_stage import Stage, State
+from upscale.restore.backends import Backend
+from upscale.restore.chunks import Overlap, joined
 
 # Twice the half width of the resampling filter, in samples of the lower rate.
 RESAMPLE_CONTEXT = 2 * FILTER_WIDTH
@@ -58,57 +60,60 @@ class Stream:
         self._batched = block.ndim == 3
         block = np.asarray(block if self._batched else block[None], dtype=np.float32)
         self._dry.append(block)
-        change = block
+        change: State | None = block
         for stage in self._stages:
-            change = stage.push(change)
+            change = None if change is None else stage.push(change)
         return self._mix_in(change)
 
     def flush(self) -> np.ndarray:
         """The last samples; the stream is finished after this."""
-        change: np.ndarray | None = None
+        change: State | None = None
         for stage in self._stages:
-            parts = [*([] if change is None else [stage.push(change)]), stage.flush()]
-            change = np.concatenate([part for part in parts if part.shape[-1]] or parts[-1:], axis=-1)
-        assert change is not None
+            parts = [None if change is None else stage.push(change), stage.flush()]
+            change = joined([part for part in parts if part is not None])
         return self._mix_in(change)
 
-    def _mix_in(self, change: np.ndarray) -> np.ndarray:
-        dry = np.concatenate(self._dry, axis=-1) if self._dry else change[..., :0]
-        length = min(change.shape[-1], dry.shape[-1])  # resampling there and back may add a sample at the end
+    def _mix_in(self, change: np.ndarray | None) -> np.ndarray:
+        dry = np.concatenate(self._dry, axis=-1) if self._dry else np.zeros((1, 1, 0), dtype=np.float32)
+        # Resampling there and back may add a sample at the end.
+        length = 0 if change is None else min(change.shape[-1], dry.shape[-1])
         self._dry = [dry[..., length:]]
         output = dry[..., :length]
-        if length:  # of no samples, the channels may be others
+        if change is not None:
             output = output + np.float32(self.mix) * change[..., :length]
         return output if self._batched else output[0]
 
     def _build_stages(self, hop: int | None) -> list[Overlap]:
         """`hop` is that of all; without it, half the context of each."""
         traits = self._backend.traits
-        steps = self._backend.steps
-        functions = [partial(self._run, step, first=step is steps[0], last=step is steps[-1]) for step in steps]
+        stages = self._backend.stages
+        functions = [partial(self._run, stage, first=stage is stages[0], last=stage is stages[-1]) for stage in stages]
         model = [
-            Overlap(function, context=step.context, stride=step.stride, hop=hop or self._short_hop(step), narrow=True)
-            for function, step in zip(functions, steps, strict=True)
+            Overlap(
+                function, context=stage.context, stride=stage.stride, hop=hop or self._short_hop(stage), narrow=True
+            )
+            for function, stage in zip(functions, stages, strict=True)
         ]
         if self.sample_rate == traits.sample_rate:
             return model
-        resampled = max(hop or min(map(self._short_hop, steps)), traits.stride)
+        resampled = max(hop or min(map(self._short_hop, stages)), traits.stride)
         there, back = (
             _resampling(self.sample_rate, traits.sample_rate, resampled),
             _resampling(traits.sample_rate, self.sample_rate, resampled),
         )
         return [there, *model, back]
 
-    def _short_hop(self, step: Step) -> int:
-        return max(step.context // 2, round(MIN_HOP_SECONDS * self._backend.traits.sample_rate))
+    def _short_hop(self, stage: Stage) -> int:
+        return max(stage.context // 2, round(MIN_HOP_SECONDS * self._backend.traits.sample_rate))
 
-    def _run(self, step: Step, given: np.ndarray, kept: slice, *, first: bool, last: bool) -> np.ndarray:
-        """One step, [B, C, T]: the first takes any number of channels, the last gives model(x) - x of as many."""
+    def _run(self, stage: Stage, state: State, kept: slice, *, first: bool, last: bool) -> State:
+        """One stage: the first takes a wav of any number of channels, the last gives model(x) - x of as many."""
         if first:
-            given, self._unfit = fit_channels(given, self._backend.traits.channels)
-        condition = None if self.bitrate is None else np.full(len(given), self.bitrate, dtype=np.float32)
-        output = step.function(given, condition, kept)
-        return self._unfit(output - given[:, : output.shape[1], kept]) if last else output
+            state, self._unfit = fit_channels(state, self._backend.traits.channels)
+        wav: Any = getattr(state, "wav", state)
+        condition = None if self.bitrate is None else np.full(len(wav), self.bitrate, dtype=np.float32)
+        output = stage.function(state, condition, kept)
+        return self._unfit(output - wav[..., kept]) if last else output
 
 
 def fit_channels(wav: np.ndarray, channels: int) -> tuple[np.ndarray, "partial[np.ndarray]"]:

@@ -46,12 +46,18 @@ class RestorationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         output = self._shared_step(batch, stage="train")
-        if getattr(self.net, "learnable_wavelet", False):
-            with torch.autocast(device_type=self.device.type, enabled=False):
-                penalty = self.net.reconstruction_penalty()  # type: ignore[operator]
-            self.log("train/reconstruction_penalty", penalty, on_step=True, on_epoch=False)
+        penalty = self._regularizer()
+        if penalty is not None:
+            self.log("train/regularizer", penalty, on_step=True, on_epoch=False)
             output["loss"] = output["loss"] + penalty
         return output
+
+    def _regularizer(self) -> Tensor | None:
+        """What the network itself adds to the loss, if anything."""
+        if not hasattr(self.net, "regularizer"):
+            return None
+        with torch.autocast(device_type=self.device.type, enabled=False):
+            return self.net.regularizer()  # type: ignore[operator]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         return self._shared_step(batch, stage="val")

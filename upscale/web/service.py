@@ -9,7 +9,7 @@ import numpy as np
 
 from upscale import atomic, audio
 from upscale.errors import UserError
-from upscale.restore.restorer import RELEASED, find_model, what_there_is
+from upscale.restore.restorer import RELEASED, available_models, find_model
 from upscale.restore.tags import copy_tags
 from upscale.web.abx import MAX_EXCERPT_SECONDS, excerpts
 from upscale.web.job import PREVIEW, RESTORED, Request
@@ -92,7 +92,7 @@ def find_models(named: list[str]) -> dict[str, Path]:
         name = path.name if path.is_dir() else path.stem
         models.setdefault(name if models.get(name, path) == path else str(path), path)
     if not models:
-        raise UserError(f"nothing to restore with: {what_there_is()}")
+        raise UserError(f"nothing to restore with: {available_models()}")
     return models
 
 

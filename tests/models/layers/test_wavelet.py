@@ -7,9 +7,8 @@ import pywt
 import torch
 
 from upscale.errors import UserError
-from upscale.models.layers import wavelet as wavelet_module
-from upscale.models.ops import cpu_wavelet as rows
 from upscale.models.layers.wavelet import DWT, IDWT, reconstruction_penalty
+from upscale.models.ops import cpu_wavelet, dispatch
 
 WAVELETS = ["haar", "db4", "db20", "sym8", "coif3"]
 LENGTHS = [1, 2, 7, 50, 301, 1000]
@@ -62,7 +61,7 @@ def test_channels_last_memory_gives_the_same():
 @pytest.mark.parametrize("length", [256, 333, 1000])
 def test_signals_in_rows_give_what_the_convolution_gives(monkeypatch, mode, wavelet, length):
     """The form for samples in rows, a few at a time, against the convolution that other layouts take."""
-    monkeypatch.setattr(rows, "RUN", 2 * length)
+    monkeypatch.setattr(cpu_wavelet, "RUN", 2 * length)
     wav = torch.randn(2, 3, length, requires_grad=True)
     dwt, idwt = DWT(wavelet, mode), IDWT(wavelet, mode)
 
@@ -74,7 +73,7 @@ def test_signals_in_rows_give_what_the_convolution_gives(monkeypatch, mode, wave
         return bands.detach(), back.detach(), torch.autograd.grad(loss, wav)[0]
 
     found = gradients()
-    monkeypatch.setattr(wavelet_module, "LONG", 10**9)
+    monkeypatch.setattr(dispatch, "LONG_ROW", 10**9)
     torch.testing.assert_close(found, gradients(), atol=1e-10, rtol=0)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from upscale.models.ops.blocked_conv import block_size, conv_in_blocks, from_toeplitz, matrix_block, toeplitz
-from upscale.models.ops.dispatch import image_conv, pad
+from upscale.models.ops.cpu_conv import image_conv, pad
 
 
 @pytest.mark.parametrize("num_taps", [1, 3, 15, 16])

@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from upscale.models.ops import dispatch as kernels
-from upscale.models.ops import pointwise
+from upscale.models.ops import cpu_conv, pointwise
 from upscale.models.ops.dispatch import gate_pair, norm_gelu, same_conv
 from upscale.models.ops.winograd import correlate, correlate_frames
 
@@ -116,7 +115,7 @@ def test_gate_pair_equals_its_parts(monkeypatch, with_norm, run):
 def test_correlation_by_blocks_equals_conv1d_and_its_gradients(monkeypatch, num_taps, length):
     """Every use of it is forced, with runs of two blocks, and clips whose ends do not meet those of blocks."""
     monkeypatch.setattr("upscale.models.ops.winograd.WORKING_SET", 2 * 6 * (3 * num_taps - 1))
-    monkeypatch.setattr(kernels, "share_of_work", lambda frames, weight: 0.0)
+    monkeypatch.setattr(cpu_conv, "share_of_work", lambda frames, weight: 0.0)
     torch.manual_seed(0)
     frames = torch.randn(3, length, 6, dtype=torch.float64)
     weight = torch.randn(4, 6, num_taps, dtype=torch.float64)
@@ -141,6 +140,6 @@ def test_correlation_by_blocks_is_as_exact_as_the_direct_form():
 def test_the_default_model_uses_both_forms():
     """Long layers with many channels go by blocks, tiny ones and short ones do not."""
     wide, narrow = torch.zeros(1, 22050, 64), torch.zeros(1, 44100, 16)
-    assert kernels.share_of_work(wide, torch.zeros(32, 64, 16)) < kernels.OUTPUT_GAIN
-    assert kernels.share_of_work(narrow, torch.zeros(16, 16, 16)) > kernels.OUTPUT_GAIN
-    assert kernels.share_of_work(wide[:, :100], torch.zeros(32, 64, 16)) > kernels.WEIGHT_GAIN
+    assert cpu_conv.share_of_work(wide, torch.zeros(32, 64, 16)) < cpu_conv.OUTPUT_GAIN
+    assert cpu_conv.share_of_work(narrow, torch.zeros(16, 16, 16)) > cpu_conv.OUTPUT_GAIN
+    assert cpu_conv.share_of_work(wide[:, :100], torch.zeros(32, 64, 16)) > cpu_conv.WEIGHT_GAIN

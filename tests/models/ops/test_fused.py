@@ -13,12 +13,13 @@ pytest.importorskip("triton")
 from triton.runtime import interpreter
 
 from upscale.models import WaveletUNet
+from upscale.models.layers.wavelet import DWT, IDWT, orthogonal_filters
 from upscale.models.ops import fused
-from upscale.models.ops.dispatch import image_conv, pad
+from upscale.models.ops.cpu_conv import image_conv, pad
+from upscale.models.ops.dispatch import analyse, synthesise
 from upscale.models.ops.fused import FusedConvNormGelu, FusedGatePair, strided
 from upscale.models.ops.fused_transform import FusedAnalyse, FusedSynthesise
 from upscale.models.ops.pointwise import plain_gate_pair, plain_norm_gelu
-from upscale.models.layers.wavelet import DWT, IDWT, analyse, orthogonal_filters, synthesise
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from upscale.models.layers.stft import TightStft
-from upscale.models.spectral.inversion import BOUND, INERTIA, STEP, analyse, descent, rounds
+from upscale.models.spectral.inversion import BOUND, INERTIA, STEP, analyse, griffin_lim, refine_log_magnitude
 from upscale.models.spectral_fill import flat_noise
 
 STFT = TightStft(512, overlap=4)
@@ -25,7 +25,7 @@ def power_of(wav: Tensor) -> Tensor:
 
 
 def distance(wav: Tensor, power: Tensor) -> float:
-    """Mean square of log10 power, as `descent` makes it small; not of frames that see an end."""
+    """Mean square of log10 power, as `refine_log_magnitude` makes it small; not of frames that see an end."""
     return float(torch.log10((power_of(wav) + FLOOR) / (power + FLOOR))[..., 6:-6].square().mean())
 
 
@@ -46,19 +46,21 @@ def holes() -> Tensor:
     return sloped() * torch.where((bands % 2 == 0) & (frames % 2 == 0), 1, 0.01)
 
 
-def sound_with(power: Tensor, num_rounds: int) -> Tensor:
+def sound_with(power: Tensor, num_iterations: int) -> Tensor:
     """With phases of a texture, as `SpectralFill` begins."""
     texture = flat_noise(16_384, STFT.window_size)
     phases = analyse(STFT, torch.stack([texture, texture.roll(5000)])[None, :, :SAMPLES])
     nothing = torch.zeros_like(power)
-    return rounds(STFT, phases, torch.sqrt(power), (nothing, nothing), num_rounds, SAMPLES)
+    return griffin_lim(STFT, phases, torch.sqrt(power), (nothing, nothing), num_iterations, SAMPLES)
 
 
 @pytest.mark.parametrize("levels", [sloped, teeth, holes])
 def test_steps_go_where_rounds_do_not(levels: Callable[[], Tensor]) -> None:
     power = levels()
     after_eight = sound_with(power, 8)
-    stepped = [descent(STFT, after_eight, power, torch.ones_like(power), FLOOR, count) for count in (0, 4, 16)]
+    stepped = [
+        refine_log_magnitude(STFT, after_eight, power, torch.ones_like(power), FLOOR, count) for count in (0, 4, 16)
+    ]
     distances = [distance(wav, power) for wav in stepped]
     assert torch.equal(stepped[0], after_eight)
     assert distances == sorted(distances, reverse=True)
@@ -77,14 +79,14 @@ def test_a_step_is_the_bounded_gradient_of_the_squared_difference() -> None:
     unit = torch.cat([torch.sqrt(power + FLOOR), torch.zeros_like(power[:, :, :1])], dim=2)
     downhill = unit * stft.spectrum(wav.grad)
     expected = wav - STEP * stft.sound(unit * BOUND / (BOUND + downhill.abs()) * downhill, wav.shape[-1])
-    stepped = descent(stft, wav.detach(), power, torch.ones_like(power), FLOOR, 1)
+    stepped = refine_log_magnitude(stft, wav.detach(), power, torch.ones_like(power), FLOOR, 1)
     assert torch.allclose(stepped, expected.detach(), atol=1e-9)
 
 
 def test_no_bin_moves_further_than_the_bound() -> None:
     power = sloped()
     wav = noise(SAMPLES) * 1e-3  # nowhere near
-    moved = power_of(descent(STFT, wav, power, torch.ones_like(power), FLOOR, 8) - wav)
+    moved = power_of(refine_log_magnitude(STFT, wav, power, torch.ones_like(power), FLOOR, 8) - wav)
     furthest = 8 * STEP * BOUND / (1 - INERTIA)
     assert float((moved / (power + FLOOR)).mean().sqrt()) < furthest
 
@@ -93,10 +95,10 @@ def test_what_is_right_already_and_what_is_not_free_stays() -> None:
     wav = noise(6000)
     power = power_of(wav)
     free = torch.ones_like(power)
-    assert torch.allclose(descent(STFT, wav, power, free, FLOOR, 4), wav, atol=1e-4)
-    assert torch.allclose(descent(STFT, wav, 4 * power, 0 * free, FLOOR, 4), wav, atol=1e-6)
+    assert torch.allclose(refine_log_magnitude(STFT, wav, power, free, FLOOR, 4), wav, atol=1e-4)
+    assert torch.allclose(refine_log_magnitude(STFT, wav, 4 * power, 0 * free, FLOOR, 4), wav, atol=1e-6)
     silence = torch.zeros(1, 2, 6000)
-    assert torch.equal(descent(STFT, silence, 0 * power, free, FLOOR, 4), silence)
+    assert torch.equal(refine_log_magnitude(STFT, silence, 0 * power, free, FLOOR, 4), silence)
 
 
 @pytest.mark.parametrize("num_steps", [1, 3])
@@ -106,7 +108,9 @@ def test_steps_reach_as_far_as_two_windows_each(num_steps: int) -> None:
     middle = power.shape[-1] // 2
     changed[..., middle] *= 9
     free = torch.ones_like(power)
-    moved = descent(STFT, wav, changed, free, FLOOR, num_steps) - descent(STFT, wav, power, free, FLOOR, num_steps)
+    moved = refine_log_magnitude(STFT, wav, changed, free, FLOOR, num_steps) - refine_log_magnitude(
+        STFT, wav, power, free, FLOOR, num_steps
+    )
     heard = moved.abs().amax(dim=(0, 1)).nonzero().flatten()
     centre = middle * STFT.hop - STFT.lead
     assert 0 < int((heard - centre).abs().max()) <= 2 * num_steps * STFT.window_size

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from upscale.models.spectral.non_local_means import ALIKE, BAND, BLOCK, mean_of_alike
+from upscale.models.spectral.non_local_means import ALIKE, BAND, BLOCK, non_local_means
 
 FLOOR = -10.0
 NOTHING = torch.tensor(FLOOR)  # log10 power of an empty file
@@ -19,7 +19,7 @@ def answer(num_frames: int, seed: int = 0, spread: float = 0.05) -> torch.Tensor
 
 def test_what_is_said_of_the_same_note_again_and_again_is_averaged() -> None:
     told, truth = answer(120), answer(120, spread=0)
-    found = mean_of_alike(told, NOTHING.expand_as(told), FLOOR, reach=120)
+    found = non_local_means(told, NOTHING.expand_as(told), FLOOR, reach=120)
     before, after = ((part - truth).square().mean().sqrt() for part in (told, found))
     # Twenty of each note whose neighbours are the same: the error of a mean of twenty.
     assert before == pytest.approx(0.05, rel=0.05) and after < 1.2 * before / 20**0.5
@@ -28,7 +28,7 @@ def test_what_is_said_of_the_same_note_again_and_again_is_averaged() -> None:
 def test_a_frame_that_is_like_no_other_keeps_its_answer() -> None:
     told = answer(60, spread=0)
     told[..., 30] += 2
-    found = mean_of_alike(told, NOTHING.expand_as(told), FLOOR, reach=60)
+    found = non_local_means(told, NOTHING.expand_as(told), FLOOR, reach=60)
     assert torch.allclose(found[..., 29:32], told[..., 29:32], atol=1e-3)
 
 
@@ -37,18 +37,18 @@ def test_bands_of_which_the_file_has_something_stay() -> None:
     given = NOTHING.expand_as(told).clone()
     given[:, :, :BAND] = told[:, :, :BAND] - 0.9
     given[:, :, 2 * BAND, ::2] = told[:, :, 2 * BAND, ::2]  # one bin in every other frame: next to nothing
-    found = mean_of_alike(told, given, FLOOR, reach=90)
+    found = non_local_means(told, given, FLOOR, reach=90)
     assert torch.equal(found[:, :, :BAND], told[:, :, :BAND])
     assert not torch.isclose(found[:, :, BAND:], told[:, :, BAND:], atol=1e-3).all(dim=-1).any()
     given[:, :, BAND:] = told[:, :, BAND:]
-    assert torch.equal(mean_of_alike(told, given, FLOOR, reach=90), told)
+    assert torch.equal(non_local_means(told, given, FLOOR, reach=90), told)
 
 
 def test_a_band_that_falls_silent_for_long_is_averaged_from_then_on() -> None:
     told = answer(200)
     given = NOTHING.expand_as(told).clone()
     given[..., :100] = told[..., :100]
-    found = mean_of_alike(told, given, FLOOR, reach=10)
+    found = non_local_means(told, given, FLOOR, reach=10)
     changed = (found != told).any(dim=2)[0, 0]
     assert not changed[:100].any() and changed[110:].all()
 
@@ -58,7 +58,7 @@ def test_it_is_the_sum_that_its_description_says(reach: int) -> None:
     num_frames = BLOCK + 40
     told = answer(num_frames, spread=0.2)
     bands = torch.stack([told[0, :, low : low + BAND].mean(dim=1) for low in range(0, 64, BAND)])  # [4, 2, N]
-    found = mean_of_alike(told, NOTHING.expand_as(told), FLOOR, reach)
+    found = non_local_means(told, NOTHING.expand_as(told), FLOOR, reach)
 
     def band(frame: int) -> torch.Tensor:
         return bands[..., min(max(frame, 0), num_frames - 1)]
@@ -74,6 +74,6 @@ def test_it_is_the_sum_that_its_description_says(reach: int) -> None:
 
 def test_clips_of_a_batch_do_not_hear_each_other() -> None:
     clips = [answer(40, seed) for seed in range(2)]
-    together = mean_of_alike(torch.cat(clips), NOTHING.expand(2, 2, 64, 40), FLOOR, reach=40)
-    alone = torch.cat([mean_of_alike(clip, NOTHING.expand_as(clip), FLOOR, reach=40) for clip in clips])
+    together = non_local_means(torch.cat(clips), NOTHING.expand(2, 2, 64, 40), FLOOR, reach=40)
+    alone = torch.cat([non_local_means(clip, NOTHING.expand_as(clip), FLOOR, reach=40) for clip in clips])
     assert torch.allclose(together, alone, atol=1e-5)

@@ -7,7 +7,7 @@ from torch import Tensor
 from upscale.errors import UserError
 from upscale.models import SpectralFill
 from upscale.models.spectral.log_magnitude import POWER_FLOOR
-from upscale.models.spectral.repetition_level import BLOCK_FRAMES, LevelRepeat, how_well_known
+from upscale.models.spectral.repetition_level import BLOCK_FRAMES, RepetitionLevel, match_confidence
 
 BINS, FRAMES, MATCHES = 32, 24, 3
 
@@ -19,9 +19,9 @@ def seen(num_frames: int = FRAMES) -> list[Tensor]:
     return [torch.randn(1, *shape, generator=generator) - 4 for shape in shapes]
 
 
-def trained(seed: int = 0) -> LevelRepeat:
+def trained(seed: int = 0) -> RepetitionLevel:
     generator = torch.Generator().manual_seed(seed)
-    model = LevelRepeat(MATCHES, width=8)
+    model = RepetitionLevel(MATCHES, width=8)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
@@ -33,12 +33,12 @@ def test_what_is_said_is_added_where_anything_is_heard() -> None:
     inputs = seen()
     answer, _, passage, matches = inputs[:4]
     passage[:, :, 16:], matches[:, :, :, 16:] = -10.0, -10.0
-    model = LevelRepeat(MATCHES, width=8)
+    model = RepetitionLevel(MATCHES, width=8)
     assert torch.equal(model(*inputs), answer), "untrained: what it is given"
     model.tail.bias.fill_(0.5)
     change = model(*inputs) - answer
     assert torch.allclose(change[:, :, :14], torch.tensor(0.5), atol=1e-5) and change[:, :, 21:].abs().max() == 0
-    assert torch.allclose(change, 0.5 * how_well_known(passage, matches), atol=1e-6)
+    assert torch.allclose(change, 0.5 * match_confidence(passage, matches), atol=1e-6)
     matches[:, 2] = -3.0
     assert torch.allclose(model(*inputs) - answer, torch.tensor(0.5), atol=1e-5), "one match is enough"
 

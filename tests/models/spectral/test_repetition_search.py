@@ -7,8 +7,8 @@ from torch import Tensor
 
 from upscale.metrics import si_sdr
 from upscale.models import SpectralCascade, SpectralFill
-from upscale.models.spectral.repetition_mixer import SpectralRepeat
-from upscale.models.spectral.repetition_search import BLOCK, GRID, HOP, find_repeats, gather_repeats, num_blocks
+from upscale.models.spectral.repetition_mixer import RepetitionMixer
+from upscale.models.spectral.repetition_search import BLOCK, GRID, HOP, find_repetitions, gather_repetitions, num_blocks
 from upscale.restore import Restorer
 
 TINY = {"width": 8, "num_blocks": 1, "num_bands": 16, "frame_width": 16, "average_frames": 3}
@@ -35,18 +35,18 @@ def inside(start: int) -> range:
 def test_a_repetition_is_found_to_the_sample_at_any_distance(distance: int) -> None:
     first = 40_000
     second = first + distance
-    starts, likeness = find_repeats(piece([first, second]), num_matches=1)
+    starts, similarity = find_repetitions(piece([first, second]), num_matches=1)
     for begin, other in ((first, second), (second, first)):
         assert len(inside(begin)) >= 5
         for block in inside(begin):
             assert starts[0, 0, block] == (block - 1) * HOP + other - begin
-            assert likeness[0, 0, block] > 0.999
-    assert likeness[0, 0, inside(first)[0] - 6] < 0.2, "noise is like nothing else"
+            assert similarity[0, 0, block] > 0.999
+    assert similarity[0, 0, inside(first)[0] - 6] < 0.2, "noise is like nothing else"
 
 
 def test_of_equals_the_nearest_is_taken_and_all_are_found() -> None:
     places = [20_000, 90_000, 250_000]
-    starts, _ = find_repeats(piece(places), num_matches=2)
+    starts, _ = find_repetitions(piece(places), num_matches=2)
     for block in inside(places[0]):
         assert starts[0, :, block].tolist() == [(block - 1) * HOP + place - places[0] for place in places[1:]]
 
@@ -55,32 +55,32 @@ def test_a_repetition_is_found_under_another_voice_and_at_another_level() -> Non
     wav = piece([40_000, 200_000])
     wav[..., 200_000:] *= 0.3
     wav += 0.02 * noise(1, 2, wav.shape[-1], seed=1)
-    starts, likeness = find_repeats(1e-3 * wav, num_matches=1)
+    starts, similarity = find_repetitions(1e-3 * wav, num_matches=1)
     found = [int(starts[0, 0, block]) - (block - 1) * HOP for block in inside(40_000)]
     assert set(found) == {160_000}
-    assert 0.9 < likeness[0, 0, inside(40_000)].min() < likeness[0, 0, inside(40_000)].max() < 0.9999
+    assert 0.9 < similarity[0, 0, inside(40_000)].min() < similarity[0, 0, inside(40_000)].max() < 0.9999
 
 
 def test_nothing_is_found_in_silence_or_in_what_is_too_short() -> None:
     for wav in (torch.zeros(1, 2, 200_000), noise(1, 2, 1), noise(1, 2, 5_000)):
-        starts, likeness = find_repeats(wav, num_matches=3)
-        assert starts.shape == likeness.shape == (1, 3, num_blocks(wav.shape[-1]))
-        assert likeness.max() < 0.1 and (wav.any() or likeness.max() == 0)
-        assert gather_repeats(wav, starts).isfinite().all()
+        starts, similarity = find_repetitions(wav, num_matches=3)
+        assert starts.shape == similarity.shape == (1, 3, num_blocks(wav.shape[-1]))
+        assert similarity.max() < 0.1 and (wav.any() or similarity.max() == 0)
+        assert gather_repetitions(wav, starts).isfinite().all()
 
 
 @pytest.mark.parametrize("num_samples", [1, HOP, HOP + 1, 30_000])
 def test_every_block_at_its_own_place_gives_the_sound_itself(num_samples: int) -> None:
     wav = noise(2, 3, num_samples)
     starts = (torch.arange(num_blocks(num_samples)) * HOP - HOP).expand(2, 1, -1)
-    assert torch.allclose(gather_repeats(wav, starts)[:, 0], wav, atol=1e-6)
-    moved = gather_repeats(wav, (starts - 100).clamp(min=-BLOCK))[:, 0]
+    assert torch.allclose(gather_repetitions(wav, starts)[:, 0], wav, atol=1e-6)
+    moved = gather_repetitions(wav, (starts - 100).clamp(min=-BLOCK))[:, 0]
     assert torch.allclose(moved[..., HOP + 100 :], wav[..., HOP:-100], atol=1e-6)
 
 
-def with_shares(log_share: float, num_matches: int) -> SpectralRepeat:
+def with_shares(log_share: float, num_matches: int) -> RepetitionMixer:
     """One that gives each match the same share everywhere, e ** log_share for each 1 of the passage itself."""
-    model = SpectralRepeat(width=8, num_blocks=1, num_matches=num_matches).eval()
+    model = RepetitionMixer(width=8, num_blocks=1, num_matches=num_matches).eval()
     with torch.no_grad():
         model.tail.weight.zero_()
         model.tail.bias.fill_(log_share)
@@ -100,7 +100,7 @@ def test_two_copies_with_noise_of_their_own_make_one_with_half_of_it() -> None:
 
 
 def test_shares_are_of_a_whole() -> None:
-    model = SpectralRepeat(width=8, num_blocks=1, num_matches=3)
+    model = RepetitionMixer(width=8, num_blocks=1, num_matches=3)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
@@ -114,16 +114,16 @@ def test_shares_are_of_a_whole() -> None:
 
 
 def test_level_and_order_of_matches_do_not_matter() -> None:
-    model = SpectralRepeat(width=8, num_blocks=1, num_matches=2).eval()
+    model = RepetitionMixer(width=8, num_blocks=1, num_matches=2).eval()
     with torch.no_grad():
         model.tail.weight.normal_(generator=torch.Generator().manual_seed(0))
         wav, coded = noise(1, 2, 30_000), noise(1, 2, 30_000, seed=1)
-        matches, likeness = wav[:, None] + 0.3 * noise(1, 2, 2, 30_000, seed=2), torch.rand(1, 2, 9)
-        expected = model.combine(coded, wav, matches, likeness)
+        matches, similarity = wav[:, None] + 0.3 * noise(1, 2, 2, 30_000, seed=2), torch.rand(1, 2, 9)
+        expected = model.combine(coded, wav, matches, similarity)
         assert not torch.allclose(expected, wav, atol=1e-3)
-        quiet = model.combine(1e-2 * coded, 1e-2 * wav, 1e-2 * matches, likeness)
+        quiet = model.combine(1e-2 * coded, 1e-2 * wav, 1e-2 * matches, similarity)
         assert torch.allclose(quiet, 1e-2 * expected, atol=1e-5)
-        assert torch.allclose(model.combine(coded, wav, matches.flip(1), likeness.flip(1)), expected, atol=1e-6)
+        assert torch.allclose(model.combine(coded, wav, matches.flip(1), similarity.flip(1)), expected, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -138,11 +138,11 @@ def test_a_chunk_with_context_equals_the_whole() -> None:
     start = before + GRID
     wav = noise(1, 2, 150_000).repeat(1, 1, 14)[..., : start + 5_000 + model.context + 30_000]
     wav = wav + 0.1 * noise(*wav.shape, seed=1)
-    told = torch.tensor([64.0])  # or the guard would spare it all
+    bitrate = torch.tensor([64.0])  # or all of it would be bypassed
     with torch.no_grad():
-        whole = model(wav, told)
-        chunk = model(wav[..., GRID : start + 5_000 + model.context], told)[..., before:][..., :5_000]
-        filtered = model.filtered(wav, told)
+        whole = model(wav, bitrate)
+        chunk = model(wav[..., GRID : start + 5_000 + model.context], bitrate)[..., before:][..., :5_000]
+        filtered = model.filtered(wav, bitrate)
         kept = model.repeat(wav, filtered, slice(start, start + 5_000))
     expected = whole[..., start : start + 5_000]
     assert not torch.allclose(expected, filtered[..., start : start + 5_000], atol=1e-3)
@@ -168,10 +168,10 @@ def test_the_stages_one_behind_the_other_are_the_model(name: str) -> None:
     wav = piece([10_000, 60_000], length=100_000)
     with torch.no_grad():
         for bitrate in (None, torch.tensor([64.0]), torch.tensor([320.0])):
-            hidden = wav
+            state = wav
             for stage in model.stages:
-                hidden = stage.function(hidden, bitrate, slice(None))
-            assert torch.allclose(hidden, model(wav, bitrate), atol=1e-6)
+                state = stage.function(state, bitrate, slice(None))
+            assert torch.allclose(state, model(wav, bitrate), atol=1e-6)
     assert model.context == sum(stage.context for stage in model.stages)
     assert all(model.stride % stage.stride == 0 for stage in model.stages)
 
@@ -184,29 +184,29 @@ def test_levels_are_corrected_as_far_as_what_is_kept_reaches() -> None:
     model.repeat.tail.bias.fill_(1.0)
     spectrum = torch.fft.rfft(piece([20_000, 140_000], length=200_000))
     spectrum[..., 70_000:] = 0  # above 15 kHz: with treble it would be left alone
-    hidden = torch.fft.irfft(spectrum, n=200_000)
+    state = torch.fft.irfft(spectrum, n=200_000)
     for stage in model.stages[:-1]:
-        hidden = stage.function(hidden, None, slice(None))
-    whole = model.fill_and_spare(hidden, None, slice(None))
+        state = stage.function(state, None, slice(None))
+    whole = model.fill_and_bypass(state, None, slice(None))
     wanted = model.frames_around(slice(90_000, 100_000), 200_000)
     assert wanted.start > 0 and wanted.stop < 200_000 // model.stft.hop, "some frames are left out"
     for kept in (slice(90_000, 100_000), slice(0, 5_000), slice(150_000, 200_000)):
-        assert torch.allclose(model.fill_and_spare(hidden, None, kept), whole[..., kept], atol=1e-6)
+        assert torch.allclose(model.fill_and_bypass(state, None, kept), whole[..., kept], atol=1e-6)
     model.repeat.tail.bias.zero_()
-    assert not torch.allclose(model.fill_and_spare(hidden, None, slice(None)), whole, atol=1e-3)
+    assert not torch.allclose(model.fill_and_bypass(state, None, slice(None)), whole, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["fill", "fill and levels"])
-def test_what_answers_sooner_is_the_same_without_what_takes_long(name: str) -> None:
+def test_low_latency_is_the_same_network_without_what_takes_long(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
     restorer = Restorer.from_module(model, device="cpu")
-    nearsighted = restorer.nearsighted()
+    fast = restorer.low_latency()
     plain = MODELS["fill without"]()
     plain.num_alike = plain.num_steps = 0
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if "repeat." not in name})
-    assert nearsighted.traits.context == plain.context < restorer.traits.context == model.context
+    assert fast.traits.context == plain.context < restorer.traits.context == model.context
     wav = noise(2, 30_000).numpy()
     expected = Restorer.from_module(plain, device="cpu")(wav, 44_100, bitrate=64)
-    np.testing.assert_allclose(nearsighted(wav, 44_100, bitrate=64), expected, atol=1e-6)
-    assert nearsighted.nearsighted() is nearsighted and model.filter.repeat is not None
+    np.testing.assert_allclose(fast(wav, 44_100, bitrate=64), expected, atol=1e-6)
+    assert fast.low_latency() is fast and model.filter.repeat is not None

@@ -13,8 +13,8 @@ import torch
 
 from upscale.models import SpectralCascade, SpectralFill
 from upscale.models.spectral.bin_features import num_features
-from upscale.models.spectral.log_magnitude import SpectralLevel
-from upscale.models.spectral.repetition_search import HOP, find_repeats, num_blocks
+from upscale.models.spectral.log_magnitude import LogMagnitudePredictor
+from upscale.models.spectral.repetition_search import HOP, find_repetitions, num_blocks
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def steady(scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="module")
-def model() -> SpectralLevel:
+def model() -> LogMagnitudePredictor:
     torch.manual_seed(0)
-    model = SpectralLevel(width=8, num_blocks=1, frame_width=16).eval()
+    model = LogMagnitudePredictor(width=8, num_blocks=1, frame_width=16).eval()
     torch.nn.init.normal_(model.band_tail.weight, std=0.3)
     return model
 
@@ -46,7 +46,7 @@ def sounds(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return clean, clean + 0.01 * rng.standard_normal((88_200, 2)).astype(np.float32)
 
 
-def test_cached_frames_give_the_networks_answer(scripts: dict[str, ModuleType], model: SpectralLevel) -> None:
+def test_cached_frames_give_the_networks_answer(scripts: dict[str, ModuleType], model: LogMagnitudePredictor) -> None:
     clean, degraded = sounds(np.random.default_rng(0))
     frames = torch.tensor(scripts["cache_frames"].frames_of(model, clean, degraded, 22_050).astype(np.float32)).T[None]
     inputs, target = frames[:, :-192], frames[:, -192:].unflatten(1, (3, 64))
@@ -65,7 +65,7 @@ def test_cached_frames_give_the_networks_answer(scripts: dict[str, ModuleType], 
 
 
 def test_a_clip_of_frames_is_told_the_bitrate_or_not(
-    scripts: dict[str, ModuleType], model: SpectralLevel, tmp_path: Path
+    scripts: dict[str, ModuleType], model: LogMagnitudePredictor, tmp_path: Path
 ) -> None:
     pool, out = tmp_path / "pool", tmp_path / "frames"
     pool.mkdir()
@@ -95,7 +95,7 @@ def test_a_clip_of_frames_is_told_the_bitrate_or_not(
     assert torch.equal(once.inputs[:, model.told], silent[:, model.told, :50].expand(24, -1, -1))
     for bitrate in (0.0, 130.0):
         told = model.inputs(wav, relative, level, torch.tensor([bitrate]))
-        assert torch.equal(model.tell(silent, torch.tensor([bitrate])), told)
+        assert torch.equal(model.with_bitrate(silent, torch.tensor([bitrate])), told)
         assert torch.equal(told, silent) == (bitrate == 0)
 
 
@@ -147,7 +147,7 @@ def test_cached_repetitions_are_those_of_the_filtered_song(scripts: dict[str, Mo
     places = starts[0, :2] - (torch.arange(14, 20) * HOP - HOP)
     assert set(places.flatten().tolist()) == {-50_000, 50_000}
     assert likeness[:, :2].min() > 0.3 > likeness[:, 2:].max()
-    assert torch.equal(find_repeats(filtered, 2)[0][..., middle], starts[:, :2].long())
+    assert torch.equal(find_repetitions(filtered, 2)[0][..., middle], starts[:, :2].long())
 
 
 def write_song(folder: Path) -> None:
@@ -255,7 +255,7 @@ def test_each_stage_of_frames_trains_its_own_part(scripts: dict[str, ModuleType]
     """Left and right are nearly the same sound, and the treble is louder than what an encoder left of it."""
     script = scripts["train_released"]
     torch.manual_seed(0)
-    level = SpectralLevel(width=8, num_blocks=1, frame_width=16)
+    level = LogMagnitudePredictor(width=8, num_blocks=1, frame_width=16)
     before = {name: value.clone() for name, value in level.state_dict().items()}
     middle, side = np.random.default_rng(0).standard_normal((2, 88_200, 1)).astype(np.float32)
     clean = 0.1 * np.concatenate([middle + 0.2 * side, middle - 0.2 * side], axis=1)

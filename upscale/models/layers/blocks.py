@@ -7,13 +7,13 @@ memory is a channels-last image `[B, C, 1, T]` to the convolution kernels of one
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.ops import fused
-from upscale.models.ops.dispatch import gate_pair, norm_gelu, same_conv
+from upscale.models.layers.receptive_field import Interval, reads_through
+from upscale.models.ops.dispatch import conv_norm_gelu, gate_pair, same_conv
 
 NORM_EPS = 1e-3  # Keras' default, which the original trained with
+Activation = Callable[[Tensor, nn.LayerNorm], Tensor]
 
 
 class Conv(nn.Conv1d):
@@ -31,29 +31,33 @@ class Conv(nn.Conv1d):
         nn.init.zeros_(self.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
-        if self.kernel_size[0] == 1:
-            return F.linear(frames, self.weight[..., 0], self.bias)
         return same_conv(frames, self.weight, self.bias)
 
-
-def normalize_and_gelu(frames: Tensor, norm: nn.LayerNorm) -> Tensor:
-    return norm_gelu(frames, norm.weight, norm.bias, norm.eps)
+    def reads(self, span: Interval) -> Interval:
+        return span[0] - (self.kernel_size[0] - 1) // 2, span[1] + self.kernel_size[0] // 2
 
 
 class ConvNormGelu(nn.Module):
-    """[B, T, in_channels] -> [B, T, out_channels]: convolution, LayerNorm over channels, GELU (tanh form)."""
+    """[B, T, in_channels] -> [B, T, out_channels]: convolution, LayerNorm over channels, GELU (tanh form).
 
-    activate: Callable[[Tensor, nn.LayerNorm], Tensor] = staticmethod(normalize_and_gelu)
+    `activate(frames, norm)` takes the place of the last two.
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, activate: Activation | None = None
+    ) -> None:
         super().__init__()
         self.conv = Conv(in_channels, out_channels, kernel_size)
         self.norm = nn.LayerNorm(out_channels, eps=NORM_EPS)
+        self.activate = activate
 
     def forward(self, frames: Tensor) -> Tensor:
-        if self.activate is normalize_and_gelu and fused.runs_fused(frames):
-            return fused.conv_norm_gelu(frames, self.conv, self.norm)
+        if self.activate is None:
+            return conv_norm_gelu(frames, self.conv, self.norm)
         return self.activate(self.conv(frames), self.norm)
+
+    def reads(self, span: Interval) -> Interval:
+        return self.conv.reads(span)
 
 
 class Gate(nn.Module):
@@ -66,6 +70,9 @@ class Gate(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         return frames * torch.sigmoid(self.conv(frames))
 
+    def reads(self, span: Interval) -> Interval:
+        return span
+
 
 class BandProcess(nn.Module):
     """Approx and detail, the two halves of the channels, each filtered and gated alone, then mixed.
@@ -73,16 +80,21 @@ class BandProcess(nn.Module):
     Of an odd number of channels detail has one more going in, and both have as many coming out.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, activate: Activation | None = None
+    ) -> None:
         super().__init__()
         half = in_channels // 2
-        self.approx = nn.Sequential(ConvNormGelu(half, half, kernel_size), Gate(half))
-        self.detail = nn.Sequential(ConvNormGelu(in_channels - half, half, kernel_size), Gate(half))
-        self.merge = ConvNormGelu(2 * half, out_channels)
+        self.approx = nn.Sequential(ConvNormGelu(half, half, kernel_size, activate), Gate(half))
+        self.detail = nn.Sequential(ConvNormGelu(in_channels - half, half, kernel_size, activate), Gate(half))
+        self.merge = ConvNormGelu(2 * half, out_channels, activate=activate)
 
     def forward(self, approx: Tensor, detail: Tensor) -> Tensor:
         approx_gate, detail_gate = self.approx[1].conv, self.detail[1].conv
         return self.merge(gate_pair(self.approx[0](approx), approx_gate, self.detail[0](detail), detail_gate))
+
+    def reads(self, span: Interval) -> Interval:
+        return reads_through(self.approx, span)
 
 
 class GatedSkip(nn.Module):

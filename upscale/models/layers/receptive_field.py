@@ -1,42 +1,49 @@
-"""How far a wavelet U-Net hears: which input an output depends on, by arithmetic over its layers.
+"""How far a network hears: which input samples an output sample depends on.
 
-An interval (first, last) counts steps of a level's own rate, inclusive. Each layer maps the interval of output that is
-asked for to the interval of input that it reads; following the network from its end to its start gives the answer.
+Every layer that spreads over time has a method `reads`: it maps the interval of outputs that is asked for to the
+interval of inputs that those outputs are computed from. A network follows its own layers from the last to the first.
+An interval (first, last) is inclusive and counts steps of a level's own rate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-Interval = tuple[int, int]
-Layer = Callable[[Interval], Interval]
+import numpy as np
 
-
-def conv(kernel_size: int) -> Layer:
-    """A convolution of the same length out: (k-1)//2 steps before and k//2 after."""
-    return lambda span: (span[0] - (kernel_size - 1) // 2, span[1] + kernel_size // 2)
-
-
-def reach(num_layers: int, kernel_size: int, merge_kernel_size: int, analysis: Layer, synthesis: Layer) -> Interval:
-    """(samples before, samples after) any output sample that can reach it.
-
-    `analysis` maps coefficients to the samples they come from, `synthesis` samples to the coefficients they come from.
-    Time is halved `num_layers` times, so outputs differ by their place on that grid: the worst place counts.
-    """
-    layer, merge = conv(kernel_size), conv(merge_kernel_size)
-
-    def level_input(level: int, span: Interval) -> Interval:
-        skip = merge(merge(span))
-        coarse = synthesis(layer(skip))
-        coarse = layer(coarse) if level == num_layers else level_input(level + 1, coarse)
-        return layer(union(skip, analysis(layer(coarse))))
-
-    def wanted(sample: int) -> Interval:
-        span = layer(layer((sample, sample)))
-        first, last = layer(level_input(1, span) if num_layers else layer(span))
-        return sample - first, last - sample
-
-    places = [wanted(sample) for sample in range(2**num_layers)]
-    return max(before for before, _ in places), max(after for _, after in places)
+Interval = tuple[Any, Any]  # whole numbers, or arrays of them: many intervals at once
 
 
 def union(one: Interval, other: Interval) -> Interval:
-    return min(one[0], other[0]), max(one[1], other[1])
+    return np.minimum(one[0], other[0]), np.maximum(one[1], other[1])
+
+
+def reads_through(layers: Iterable[Any], span: Interval) -> Interval:
+    """What the first of some layers reads, each of which feeds the next."""
+    for layer in reversed(list(layers)):
+        span = layer.reads(span)
+    return span
+
+
+def reads_through_levels(downs: Sequence[Any], bottleneck: Any, ups: Sequence[Any], span: Interval) -> Interval:
+    """What the first level of a U-Net reads; `ups` are in order, the coarsest first.
+
+    `up.reads(span)` gives the intervals of its frames and of its skip, `down.reads(span, skip)` takes both.
+    """
+    skips = []
+    for up in reversed(ups):
+        span, skip = up.reads(span)
+        skips.append(skip)
+    span = bottleneck.reads(span)
+    for down, skip in zip(reversed(downs), reversed(skips), strict=True):
+        span = down.reads(span, skip)
+    return span
+
+
+def receptive_field(reads: Callable[[Interval], Interval], stride: int) -> tuple[int, int]:
+    """Samples before and after any output sample that can reach it, by the network's `reads`.
+
+    Where time is halved, outputs differ by their place on the grid of `stride` samples: the worst place counts.
+    """
+    places = np.arange(stride)
+    first, last = reads((places, places))
+    return int((places - first).max()), int((last - places).max())

@@ -9,12 +9,28 @@ Shapes: B clips, C channels, T samples, F bins, N frames.
 """
 
 from functools import reduce
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Spectrum = tuple[Tensor, Tensor]  # real and imaginary part
+
+class Spectrum(NamedTuple):
+    """Real and imaginary part, [B, C, F, N] each."""
+
+    real: Tensor
+    imaginary: Tensor
+
+    def power(self) -> Tensor:
+        return self.real**2 + self.imaginary**2
+
+    def below(self, num_bins: int) -> "Spectrum":
+        """The lowest `num_bins` bins."""
+        return Spectrum(self.real[:, :, :num_bins], self.imaginary[:, :, :num_bins])
+
+    def minus(self, other: "Spectrum") -> "Spectrum":
+        return Spectrum(self.real - other.real, self.imaginary - other.imaginary)
 
 
 def mid_side(wav: Tensor) -> Tensor:
@@ -41,7 +57,7 @@ class TightStft(nn.Module):
 
     def analyse(self, wav: Tensor) -> Spectrum:
         spectrum = self.spectrum(wav)
-        return spectrum.real, spectrum.imag
+        return Spectrum(spectrum.real, spectrum.imag)
 
     def synthesise(self, real: Tensor, imaginary: Tensor, num_samples: int) -> Tensor:
         return self.sound(torch.complex(real, imaginary), num_samples)

@@ -1,4 +1,4 @@
-"""What `LevelRepeat` sees of each bin: levels of it, of its neighbours and of its matches, and where it lies.
+"""What `RepetitionLevel` sees of each bin: levels of it, of its neighbours and of its matches, and where it lies.
 
 All are log10 powers above the answer that is to be corrected, if nothing else is said. Means over wide areas are those
 of a coarse grid, for speed; it is counted from the first frame, so chunks start at multiples of `GRID_FRAMES`.

@@ -1,4 +1,4 @@
-"""Tells a file that is good already, which a restoring network can only harm, from one that it can help.
+"""Quality bypass: a file that is good already passes unchanged, because a restoring network can only harm it.
 
 Where the bitrate is known that is easy. Where it is not, LAME's low-pass tells: at 44.1 kHz it ends at 17.8 kHz for
 160 kbit/s and at 19.2 kHz for 192, and nothing passes it. Any energy between, in a few frames of some seconds, is
@@ -9,25 +9,21 @@ In 71 songs at least 9 % of the frames of a song had some at 192 kbit/s, and at 
 Shapes: B clips, T samples, F bins, N frames.
 """
 
-from collections.abc import Callable
-from functools import reduce
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.models.layers.moving_average import moving_average
 from upscale.models.layers.stft import TightStft
 
-GOOD_BITRATE = 176  # kbit/s from which on a file is left alone: what could be won does not outweigh the risk
+GOOD_BITRATE = 176  # kbit/s from which a file passes unchanged: the possible gain does not outweigh the risk
 LOWEST_HZ, HIGHEST_HZ = 17_850, 18_500
-# Mean power per bin that says nothing: of the local level, leakage of the window; of full scale, 16-bit dither times 8.
+# Mean power per bin that proves nothing: of the level, leakage of the window; of full scale, 16-bit dither times 8.
 LEAKAGE, DITHER = 1e-8, 4e-7
-SHARE_OF_FRAMES = 0.03  # with energy there, from which on a passage is less changed; at twice that it is left alone
-WIDE = 64  # frames from which on sums of sums are faster than pooling
+SHARE_OF_FRAMES = 0.03  # with treble, from which the bypass opens; at twice that a passage is unchanged
 
 
-class Guard(nn.Module):
-    """How much of a passage is to be left alone, 0 to 1 per sample: wav [B, 2, T], kbit/s [B] -> [B, 1, T]."""
+class QualityBypass(nn.Module):
+    """The share of each sample that passes unchanged, 0 to 1: wav [B, 2, T], kbit/s [B] -> [B, 1, T]."""
 
     def __init__(self, average_frames: int = 130, level_frames: int = 24, window_size: int = 2048) -> None:
         super().__init__()
@@ -44,14 +40,10 @@ class Guard(nn.Module):
         before, after = share[:, :, :-1, None], share[:, :, 1:, None]
         return (before + (after - before) * ramp).flatten(2)[..., : wav.shape[-1]]
 
-    def spare(self, restore: Callable[[Tensor, Tensor | None], Tensor], wav: Tensor, bitrate: Tensor | None) -> Tensor:
-        """`restore(wav, bitrate)` [B, 2, T] where a passage is not to be left alone, `wav` where it is."""
-        return spare(wav, restore(wav, bitrate), self(wav, bitrate))
-
     def good_treble(self, wav: Tensor) -> Tensor:
         """0 to 1 per frame [B, 1, N]: has treble survived that no low bitrate lets through?"""
         real, imaginary = self.stft.analyse(wav)
-        level = local_mean((real**2 + imaginary**2).mean(dim=(1, 2))[:, None], self.level_frames)
+        level = moving_average((real**2 + imaginary**2).mean(dim=(1, 2))[:, None], self.level_frames)
         first, last = (round(hz / 44_100 * self.stft.window_size) for hz in (LOWEST_HZ, HIGHEST_HZ))
         real, imaginary = (hann(part[:, :, first - 1 : last + 1]) for part in (real, imaginary))
         treble = (real**2 + imaginary**2).mean(dim=(1, 2))[:, None]
@@ -59,38 +51,14 @@ class Guard(nn.Module):
         # Where a clip begins and ends in the midst of sound, the edge itself has treble.
         frame = torch.arange(found.shape[-1], device=wav.device)
         found = torch.where((frame >= 1) & (frame < found.shape[-1] - 3), found, torch.zeros_like(found))
-        return ((local_mean(found, self.average_frames) - SHARE_OF_FRAMES) / SHARE_OF_FRAMES).clamp(0, 1)
+        return ((moving_average(found, self.average_frames) - SHARE_OF_FRAMES) / SHARE_OF_FRAMES).clamp(0, 1)
 
 
-def spare(wav: Tensor, restored: Tensor, spared: Tensor) -> Tensor:
-    """`restored`, and `wav` as far as `spared` says, 0 to 1: [B, 2, T], [B, 2, T] and [B, 1, T]."""
-    return wav + (1 - spared) * (restored - wav)
+def apply_bypass(wav: Tensor, restored: Tensor, share: Tensor) -> Tensor:
+    """`restored` [B, 2, T] where the share [B, 1, T] is 0, the unchanged `wav` where it is 1, a blend between."""
+    return wav + (1 - share) * (restored - wav)
 
 
 def hann(spectrum: Tensor) -> Tensor:
     """Spectrum [B, C, F, N] to [B, C, F - 2, N] as if the frames had a Hann window on top: hardly any leakage."""
     return 0.5 * spectrum[:, :, 1:-1] - 0.25 * (spectrum[:, :, :-2] + spectrum[:, :, 2:])
-
-
-def local_mean(values: Tensor, half_width: int) -> Tensor:
-    """Mean over `half_width` frames on both sides, of those that exist: [B, C, N] -> [B, C, N]."""
-    width = 2 * half_width + 1
-    if width < WIDE:
-        return F.avg_pool1d(values, width, stride=1, padding=half_width, count_include_pad=False)
-    padding = half_width, half_width
-    count = running_sum(F.pad(torch.ones_like(values[:1, :1]), padding), width)
-    return running_sum(F.pad(values, padding), width) / count
-
-
-def running_sum(values: Tensor, width: int) -> Tensor:
-    """Sums of `width` neighbours, [..., N] -> [..., N - width + 1]: of 1, of 2, of 4 and so on, in few passes."""
-    num_sums = values.shape[-1] - width + 1
-    parts, first, size = [], 0, 1
-    while True:
-        if width & size:
-            parts.append(values.narrow(-1, first, num_sums))
-            first += size
-        if 2 * size > width:
-            return reduce(torch.add, parts)
-        values = values[..., :-size] + values[..., size:]
-        size *= 2

@@ -1,10 +1,10 @@
 """From the levels that bins should have to a sound that nearly has them.
 
-Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. `rounds` of Griffin and Lim (1984),
-with the momentum of Perraudin et al. (2013), find one whose amplitudes are near, and bring the phases along. What they
-make small is the distance of amplitudes, though, which a quiet bin beside a loud one hardly matters to.
+Levels that are chosen bin by bin belong to no sound: neighbouring frames overlap. The iterations of Griffin and Lim
+(1984), with the momentum of Perraudin et al. (2013), find a sound whose amplitudes are near. But they minimise the
+distance of amplitudes, in which a quiet bin beside a loud one hardly counts.
 
-`descent` goes on from there down the gradient of what counts, the squared difference of log power. As it stands, that
+`refine_log_magnitude` goes on from there down the gradient of the squared difference of log power. As it stands, that
 gradient is of no use: it is endless where a bin is near zero. So each step takes it as far as a sound can follow it
 (through the inverse transform and back), in units of the amplitude wanted in each bin, and bounds it there: a bin moves
 by a few hundredths of what it should be, however steep the slope. In 16 steps that nearly halves the square of what
@@ -25,19 +25,19 @@ BOUND = 0.1  # of the gradient: half of it is left where it is this long, and it
 INERTIA = 0.5  # what is left of the step before in the next
 
 
-def onward(now: Tensor, before: Tensor | None) -> Tensor:
-    """A spectrum further along the way from that of the round before; itself in the first round."""
-    return now if before is None else now + MOMENTUM * (now - before)
+def extrapolate(now: Tensor, before: Tensor) -> Tensor:
+    """A spectrum, moved on in the direction from that of the iteration before."""
+    return now + MOMENTUM * (now - before)
 
 
 def analyse(stft: TightStft, wav: Tensor) -> Spectrum:
     """[B, C, T] -> real and imaginary part [B, C, F - 1, N], without the last bin."""
     real, imaginary = stft.analyse(wav)
-    return real[:, :, :-1], imaginary[:, :, :-1]
+    return Spectrum(real[:, :, :-1], imaginary[:, :, :-1])
 
 
-def rounds(
-    stft: TightStft, spectrum: Spectrum, amplitude: Tensor, given: Spectrum, num_rounds: int, num_samples: int
+def griffin_lim(
+    stft: TightStft, spectrum: Spectrum, amplitude: Tensor, given: Spectrum, num_iterations: int, num_samples: int
 ) -> Tensor:
     """A sound [B, C, num_samples] whose bins nearly are `given` plus something of this amplitude.
 
@@ -50,25 +50,30 @@ def rounds(
         return stft.synthesise(F.pad(real, (0, 0, 0, 1)), F.pad(imaginary, (0, 0, 0, 1)), num_samples)
 
     wav = levelled(*spectrum)
-    before: Spectrum | tuple[None, None] = None, None
-    for _ in range(num_rounds - 1):
+    before: Spectrum | None = None
+    for _ in range(num_iterations - 1):
         now = analyse(stft, wav)
-        wav, before = levelled(*map(onward, now, before)), now
+        ahead = now if before is None else Spectrum(*map(extrapolate, now, before))
+        wav, before = levelled(*ahead), now
     return wav
 
 
-def descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
+def refine_log_magnitude(
+    stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int
+) -> Tensor:
     """The sound [B, C, T] in `num_steps` steps towards this power of its bins, to each of which `floor` is added.
 
     `free` (as `power` [B, C, F - 1, N]): how far each bin may move, 0 to 1.
     """
     # One channel after the other: with large tensors, a processor's time goes into getting memory for them.
     split = [values.split(1, dim=1) for values in (wav, power, free)]
-    moved = [_descent(stft, one, towards, moves, floor, num_steps) for one, towards, moves in zip(*split, strict=True)]
+    moved = [
+        _refine_channel(stft, one, towards, moves, floor, num_steps) for one, towards, moves in zip(*split, strict=True)
+    ]
     return torch.cat(moved, dim=1)
 
 
-def _descent(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
+def _refine_channel(stft: TightStft, wav: Tensor, power: Tensor, free: Tensor, floor: float, num_steps: int) -> Tensor:
     """The same of one channel, [B, 1, T]."""
     wanted = frame_by_frame(power) + floor
     unit = frame_by_frame(torch.sqrt(power + floor) * free)

@@ -1,4 +1,4 @@
-"""Spectral level network: how loud was each bin of each frame before MP3?
+"""Log-magnitude predictor: how loud was each bin of each frame before MP3?
 
 It predicts the mean of the log power that the clean sound may have had, bin by bin, on the very spectrum by which the
 log-spectral distance is published (Hann 2048, hop 512, scaled to a full-scale sine, with a floor of 1e-10), so squared
@@ -7,9 +7,9 @@ error in that distance is what it minimises. Two parts answer:
 - the frame network sees each frame in coarse bands, its low bins one by one, and what goes on within it, with a second
   of context, and says how loud each band was: it knows an instrument by what is left of it; and how alike left and
   right were in it, which decides what is heard of both together;
-- the trunk sees single bins and says, per bin and frame, whether to believe what the decoder gave or that level.
+- the backbone sees single bins and says, per bin and frame, whether to believe what the decoder gave or that level.
 
-The floor is of the publication, not of hearing: what lies under it is let be.
+The floor is that of the publication, not of hearing: nothing below it is corrected.
 
 Shapes: B clips, C channels, T samples, F bins, N frames, K bands.
 """
@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscale.models.layers.backbone import BackboneBlock, bins_to_channels, bitrate_features, channels_to_bins
+from upscale.models.layers.moving_average import frame_level, moving_average
 from upscale.models.layers.stft import Spectrum, TightStft, mid_side
-from upscale.models.spectral.bypass import local_mean
-from upscale.models.spectral_filter import TrunkBlock, bitrate_features, fold_bins, unfold_bins
 
 POWER_FLOOR = 1e-10  # that of upscale.metrics.lsd
 DILATIONS = (1, 2, 4, 1, 2, 4)  # of the frame network, in frames
@@ -68,10 +68,10 @@ class DeepFrameNetwork(nn.Module):
         return self.norm(hidden)
 
 
-class SpectralLevel(nn.Module):
-    """The degraded wav [B, 2, T], its spectrum and that of what a filter made of it to log10 power [B, 2, F - 1, N].
+class LogMagnitudePredictor(nn.Module):
+    """The degraded wav [B, 2, T], its spectrum and that of the filtered wav to log10 power [B, 2, F - 1, N].
 
-    A spectrum is what `stft.analyse` gives for a wav: real and imaginary part, [B, 2, F, N] each.
+    A spectrum is that of `stft.analyse`, [B, 2, F, N].
     """
 
     brief_window: Tensor
@@ -100,8 +100,8 @@ class SpectralLevel(nn.Module):
         self.brief_hop, self.brief_scale = self.stft.hop // 4, float(1 / self.brief_window.sum() ** 2)
 
         # Where in the inputs the bitrate and the bands of left and right lie, behind how uneven each band is.
-        self.told = slice(2 * num_bands, 2 * num_bands + 2)
-        self.left_right = slice(self.told.stop, self.told.stop + 2 * num_bands)
+        self.bitrate_inputs = slice(2 * num_bands, 2 * num_bands + 2)
+        self.left_right_inputs = slice(self.bitrate_inputs.stop, self.bitrate_inputs.stop + 2 * num_bands)
         num_inputs = 8 * num_bands + num_low + 4 * BRIEF_BANDS + 3
         self.frame_network = DeepFrameNetwork(num_inputs, frame_width)
         self.offset_tail = nn.Linear(frame_width, num_blocks * width)
@@ -109,7 +109,7 @@ class SpectralLevel(nn.Module):
         self.correlation_tail = nn.Linear(frame_width, num_bands)
         self.head = nn.Conv2d(4 * fold, width, kernel_size=1)
         self.position = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
-        self.blocks = nn.ModuleList([TrunkBlock(width, 1 + block % 2, 1) for block in range(num_blocks)])
+        self.blocks = nn.ModuleList([BackboneBlock(width, 1 + block % 2, 1) for block in range(num_blocks)])
         self.tail = nn.Conv2d(width, 4 * fold, kernel_size=1)
         for tail in (self.offset_tail, self.band_tail, self.correlation_tail, self.tail):
             nn.init.zeros_(tail.weight)
@@ -127,11 +127,11 @@ class SpectralLevel(nn.Module):
         relative, level = self.relative(degraded)
         offsets, bands, correlation = self.frames(wav, relative, level, bitrate)
         bands, correlation = map(self.per_bin, (bands, correlation[:, None]))
-        hidden = self.head(fold_bins(relative * 0.5 + 1, self.fold))
+        hidden = self.head(bins_to_channels(relative * 0.5 + 1, self.fold))
         hidden = hidden + self.position.to(hidden)  # under autocast, the sum would be float32 and all that follows slow
         for block, offset in zip(self.blocks, offsets.split(self.width, dim=1), strict=True):
             hidden = block(hidden, offset[:, :, None])
-        log_power = blend(self.log_power(filtered), bands + unfold_bins(self.tail(hidden), self.fold), level)
+        log_power = blend(self.log_power(filtered), bands + channels_to_bins(self.tail(hidden), self.fold), level)
         return log_power, correlation
 
     def per_bin(self, bands: Tensor) -> Tensor:
@@ -146,14 +146,16 @@ class SpectralLevel(nn.Module):
     def relative_bands(self, inputs: Tensor) -> Tensor:
         """The same from [B, inputs, N], above the level around a frame, then the correlation of both: [B, 3, K, N]."""
         hidden = self.frame_network(inputs)
-        given = 2 * (inputs[:, self.left_right] - 1)
+        given = 2 * (inputs[:, self.left_right_inputs] - 1)
         bands = blend(given.unflatten(1, (2, self.num_bands)), self.band_answer(hidden), level=0)
         return torch.cat([bands, self.correlation_answer(hidden)[:, None]], dim=1)
 
-    def tell(self, inputs: Tensor, bitrate: Tensor) -> Tensor:
+    def with_bitrate(self, inputs: Tensor, bitrate: Tensor) -> Tensor:
         """[B, inputs, N] with another bitrate: kbit/s [B], 0 for not known."""
         features = bitrate_features(inputs, bitrate)
-        return torch.cat([inputs[:, : self.told.start], features, inputs[:, self.told.stop :]], dim=1)
+        return torch.cat(
+            [inputs[:, : self.bitrate_inputs.start], features, inputs[:, self.bitrate_inputs.stop :]], dim=1
+        )
 
     def relative(self, degraded: Spectrum) -> tuple[Tensor, Tensor]:
         """Log10 power of left, right, mid and side [B, 4, F - 1, N] above the level around a frame [B, 1, 1, N]."""
@@ -163,13 +165,12 @@ class SpectralLevel(nn.Module):
 
     def level_around(self, log_power: Tensor) -> Tensor:
         """Log10 of the mean power in the frames around, from that of left and right [B, 2, F - 1, N]: [B, 1, 1, N]."""
-        level = local_mean((10**log_power).mean(dim=(1, 2))[:, None], self.average_frames)
-        return torch.log10(level)[:, :, None]
+        return torch.log10(frame_level(10**log_power, self.average_frames))
 
     def frames(
         self, wav: Tensor, relative: Tensor, level: Tensor, bitrate: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the frame network says: offsets for the trunk [B, blocks * width, N] and, per band, its answer
+        """What the frame network says: offsets for the backbone [B, blocks * width, N] and, per band, its answer
         [B, 4, K, N] and the correlation of left and right [B, K, N]."""
         hidden = self.frame_network(self.inputs(wav, relative, level, bitrate))
         return self.offset_tail(hidden).transpose(1, 2), self.band_answer(hidden), self.correlation_answer(hidden)
@@ -193,7 +194,7 @@ class SpectralLevel(nn.Module):
         power = real**2 + imaginary**2
         cross = real[:, :1] * real[:, 1:] + imaginary[:, :1] * imaginary[:, 1:]
         bands = self.band_mean(torch.cat([power, cross], dim=1)).flatten(1, 2)
-        left, right, both = local_mean(bands, 1).unflatten(1, (3, self.num_bands)).unbind(1)
+        left, right, both = moving_average(bands, 1).unflatten(1, (3, self.num_bands)).unbind(1)
         return both / (torch.sqrt(left * right) + 1e-12)
 
     def band_mean(self, values: Tensor) -> Tensor:
@@ -210,7 +211,7 @@ class SpectralLevel(nn.Module):
         now = self.band_mean(relative).flatten(1, 2)
         left_right = now[:, : 2 * self.num_bands]
         uneven = torch.log10(self.band_mean(10 ** relative[:, :2])).flatten(1, 2) - left_right
-        slow = local_mean(left_right, self.average_frames)
+        slow = moving_average(left_right, self.average_frames)
         first, last = self.low_bins
         middle = relative[:, 2]
         low = [middle[:, :first], F.avg_pool2d(middle[:, first:last], (2, 1))]
@@ -247,4 +248,4 @@ def blend(given: Tensor, answer: Tensor, level: Tensor | float) -> Tensor:
 def with_mid_side(spectrum: Spectrum) -> Spectrum:
     """[B, 2, F, N] -> [B, 4, F, N]: the mean and half the difference after left and right, as loud as one of them."""
     real, imaginary = (torch.cat([part, 0.5**0.5 * mid_side(part)], dim=1) for part in spectrum)
-    return real, imaginary
+    return Spectrum(real, imaginary)

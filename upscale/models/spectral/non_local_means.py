@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upscale.models.spectral.bypass import local_mean
+from upscale.models.layers.moving_average import moving_average
 
 ALIKE = 0.15  # root mean square difference, in log10 power of bands, at which a frame counts exp(-1/2) as much
 BAND = 16  # bins
@@ -22,7 +22,7 @@ NOTHING = 0.5  # how far above the floor the mean of a band and the frames aroun
 BLOCK = 256  # frames at a time
 
 
-def mean_of_alike(log_power: Tensor, given: Tensor, floor: float, reach: int) -> Tensor:
+def non_local_means(log_power: Tensor, given: Tensor, floor: float, reach: int) -> Tensor:
     """The answer and what the file has, log10 power [B, 2, F, N] each, to the answer [B, 2, F, N] averaged over frames.
 
     `floor`: that of both; `reach`: how many frames to both sides are looked at.
@@ -51,5 +51,5 @@ def descriptions(log_power: Tensor) -> Tensor:
 def is_empty(given: Tensor, floor: float, reach: int) -> Tensor:
     """Whether a bin lies in a band in which, in the frames around, there is nothing: [B, 2, F, N], as `given`."""
     bands = F.avg_pool2d(given, (BAND, 1))
-    around = local_mean(bands.flatten(1, 2), reach).unflatten(1, bands.shape[1:3])
+    around = moving_average(bands.flatten(1, 2), reach).unflatten(1, bands.shape[1:3])
     return (around < floor + NOTHING).repeat_interleave(BAND, dim=2)

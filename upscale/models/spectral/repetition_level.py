@@ -1,9 +1,9 @@
 """Level repeat network: how loud each bin was, from the places where the piece plays the passage again.
 
 What an encoder rounds to nothing here it may have kept there: it meets the same sound elsewhere within its frames, with
-other bits to spare. `SpectralRepeat` mixes such places into the sound, which says little of what is quiet; here their
-levels, and what is around each bin, correct what `SpectralLevel` answered. Where neither the passage nor a match has
-anything, above the low-pass, there is nothing to learn from them, and the answer stays.
+other bits to spare. `RepetitionMixer` mixes such places into the sound, which says little of what is quiet; here their
+levels, and what is around each bin, correct what `LogMagnitudePredictor` answered. Where neither the passage nor a
+match has anything, above the low-pass, there is nothing to learn from them, and the answer stays.
 
 A small network for single bins, which sees what `bin_features` says of each: bins that are drawn one by one from
 hundreds of songs teach it far more in a second than spectra with all their bins do.
@@ -21,7 +21,7 @@ BLOCK_FRAMES = 256  # that are looked at at once: features of a bin are many
 BINS_AT_ONCE = 2048  # as many hidden values as a processor has at hand
 
 
-class LevelRepeat(nn.Module):
+class RepetitionLevel(nn.Module):
     """Log10 powers of left and right to a better answer; the untrained model gives what it is given."""
 
     def __init__(self, num_matches: int = 4, width: int = 256) -> None:
@@ -49,19 +49,19 @@ class LevelRepeat(nn.Module):
     def block(self, inner: slice, answer: Tensor, *seen: Tensor) -> Tensor:
         """The better answer in the frames `inner` of a block."""
         known = torch.zeros_like(answer)
-        known[..., inner] = how_well_known(*seen[1:3])[..., inner]
+        known[..., inner] = match_confidence(*seen[1:3])[..., inner]
         heard = known.flatten().nonzero()[:, 0]
         features = bin_features(heard, answer, *seen)
-        said = [self.said(bins.T) for bins in features.split(BINS_AT_ONCE, dim=1)]
-        better = answer.flatten().index_add(0, heard, known.flatten()[heard] * torch.cat(said))
+        corrections = [self.correction(bins.T) for bins in features.split(BINS_AT_ONCE, dim=1)]
+        better = answer.flatten().index_add(0, heard, known.flatten()[heard] * torch.cat(corrections))
         return better.view_as(answer)[..., inner]
 
-    def said(self, features: Tensor) -> Tensor:
+    def correction(self, features: Tensor) -> Tensor:
         """Features [bins, features] to what is to be added to the answer: [bins]."""
         return self.tail(self.layers(0.5 * features))[:, 0]
 
 
-def how_well_known(passage: Tensor, matches: Tensor) -> Tensor:
+def match_confidence(passage: Tensor, matches: Tensor) -> Tensor:
     """1 where the passage [B, 2, F, N] or a match [B, K, 2, F, N] has anything, 0 where none has: [B, 2, F, N]."""
     loudest = torch.cat([passage[:, None], matches], dim=1).amax(dim=1)
     return ((box_mean(loudest, NEARBY) - NOTHING) / (SOMETHING - NOTHING)).clamp(0, 1)

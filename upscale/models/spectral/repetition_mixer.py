@@ -1,47 +1,28 @@
-"""Spectral repeat network: what a passage lost, from the places where the piece plays it again.
+"""Repetition mixer: restores what a passage lost from the places where the piece plays it again.
 
-`repetition_search` finds for each block the places that are most like it. Hardly one is the same: another voice has
-come in, the pattern goes on differently, the tempo drifts. So a trunk looks at the short-time spectrum of the
-difference between the passage and each of its matches, beside what of that is to be expected of coding noise, and says
-per bin and frame how much of each match to mix in. What it says are shares: nothing can come out that was in none.
+`repetition_search` finds the most similar places (matches) for each block. Hardly one is identical: another voice has
+come in, the pattern goes on differently, the tempo drifts. So a backbone looks at the short-time spectrum of the
+difference between the passage and each match, beside the difference that coding noise explains, and gives per bin and
+frame a share of each match to mix in. Shares sum to one with that of the passage: nothing comes out that was in none.
 
 Shapes: B clips, C channels, T samples, F bins, N frames, K matches, M blocks.
 """
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.models.layers.stft import TightStft, mid_side
-from upscale.models.spectral.bypass import local_mean
-from upscale.models.spectral.repetition_search import CONTEXT, GRID, HOP, find_repeats, gather_repeats
-from upscale.models.spectral_filter import FLOOR, SILENCE, TrunkBlock, fold_bins, local_average, unfold_bins
+from upscale.models.layers.backbone import BackboneBlock, bins_to_channels, channels_to_bins
+from upscale.models.layers.moving_average import RELATIVE_FLOOR, SILENT_POWER, frame_level, local_average
+from upscale.models.layers.stft import Spectrum, TightStft, mid_side
+from upscale.models.spectral.repetition_search import CONTEXT, GRID, HOP, find_repetitions, gather_repetitions
 
-NUM_FEATURES = 8 + 7  # per bin and frame, of all matches and of each
+NUM_FEATURES = 8 + 7  # per bin and frame: shared by all matches, and of each
 FIRST_SHARE = -3.0  # log share of a match beside the passage itself, before training
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """Of mid and side, [B, 2, F, N] each."""
-
-    real: Tensor
-    imaginary: Tensor
-
-    def power(self) -> Tensor:
-        return self.real**2 + self.imaginary**2
-
-    def below(self, num_bins: int) -> "Spectrum":
-        return Spectrum(self.real[:, :, :num_bins], self.imaginary[:, :, :num_bins])
-
-    def minus(self, other: "Spectrum") -> "Spectrum":
-        return Spectrum(self.real - other.real, self.imaginary - other.imaginary)
-
-
-class SpectralRepeat(nn.Module):
-    """The degraded wav and what a filter made of it to the latter, with its own repetitions mixed in."""
+class RepetitionMixer(nn.Module):
+    """The degraded and the filtered wav [B, 2, T] to the filtered one with its own repetitions mixed in."""
 
     def __init__(
         self,
@@ -58,7 +39,7 @@ class SpectralRepeat(nn.Module):
         self.average_frames, self.frames_per_block = average_frames, HOP // self.stft.hop
         self.stride = GRID
         reach = sum(block.mix.dilation[1] for block in self._blocks(width, num_blocks))
-        self.margin = (average_frames + 2 + reach + 4) * self.stft.hop  # all but the search looks no further
+        self.margin = (average_frames + 2 + reach + 4) * self.stft.hop  # the reach of all but the search
         self.context = CONTEXT + self.margin
         self.head = nn.Conv2d(NUM_FEATURES * fold, width, kernel_size=1)
         self.bin_bias = nn.Parameter(torch.zeros(1, width, self.num_bins // fold, 1))
@@ -68,40 +49,40 @@ class SpectralRepeat(nn.Module):
         nn.init.constant_(self.tail.bias, FIRST_SHARE)  # type: ignore[arg-type]
 
     @staticmethod
-    def _blocks(width: int, num_blocks: int) -> list[TrunkBlock]:
-        return [TrunkBlock(width, bin_dilation=1 + block % 2, frame_dilation=1) for block in range(num_blocks)]
+    def _blocks(width: int, num_blocks: int) -> list[BackboneBlock]:
+        return [BackboneBlock(width, bin_dilation=1 + block % 2, frame_dilation=1) for block in range(num_blocks)]
 
     def forward(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> Tensor:
-        """[B, 2, T] each -> [B, 2, kept], all of it where nothing is named; both start at a multiple of the stride."""
+        """[B, 2, T] each -> [B, 2, kept] (default: all); both start at a multiple of the stride."""
         return self.mix(degraded, filtered, kept)[0]
 
     def mix(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> tuple[Tensor, Tensor]:
-        """The same and the matches that it was mixed with, [B, K, 2, kept]."""
+        """As `forward`, and the matches that were mixed in, [B, K, 2, kept]."""
         first, last, _ = (kept or slice(None)).indices(filtered.shape[-1])
         begin = max(0, first - self.margin) // GRID * GRID
         end = min(filtered.shape[-1], last + self.margin)
         inner = slice(begin, end)
-        starts, likeness = find_repeats(filtered, self.num_matches, inner)
-        matches = gather_repeats(filtered, starts, num_samples=end - begin)
-        mixed = self.combine(degraded[..., inner], filtered[..., inner], matches, likeness)
+        starts, similarity = find_repetitions(filtered, self.num_matches, inner)
+        matches = gather_repetitions(filtered, starts, num_samples=end - begin)
+        mixed = self.combine(degraded[..., inner], filtered[..., inner], matches, similarity)
         wanted = slice(first - begin, last - begin)
         return mixed[..., wanted], matches[..., wanted]
 
-    def combine(self, degraded: Tensor, filtered: Tensor, matches: Tensor, likeness: Tensor) -> Tensor:
-        """The same with the matches [B, K, 2, T] and how like they are, block by block [B, K, M]."""
+    def combine(self, degraded: Tensor, filtered: Tensor, matches: Tensor, similarity: Tensor) -> Tensor:
+        """As `forward`, given the matches [B, K, 2, T] and their similarity block by block [B, K, M]."""
         passage, before = self.spectrum(filtered), self.spectrum(degraded)
         inner = passage.below(self.num_bins)
         removed = inner.minus(before.below(self.num_bins))
-        level = local_mean(inner.power().mean(dim=(1, 2))[:, None], self.average_frames)[:, :, None] + SILENCE
+        level = frame_level(inner.power(), self.average_frames) + SILENT_POWER
         others = [self.spectrum(match).below(self.num_bins) for match in matches.unbind(1)]
         differences = [other.minus(inner) for other in others]
         around = [local_average(difference.power()) / level for difference in differences]
-        of_all = self.of_all(inner, removed, torch.stack(around).amin(dim=0), level)
-        unlike = self.unlikeness(likeness, of_all.shape[-1]).unbind(1)
-        # One match after the other: what the trunk holds is most of the memory.
+        shared_features = self.shared_features(inner, removed, torch.stack(around).amin(dim=0), level)
+        dissimilarity = self.dissimilarity(similarity, shared_features.shape[-1]).unbind(1)
+        # One match after the other: the backbone's activations are most of the memory.
         logits = [
-            self.logits(of_all, self.of_match(inner, *each, level))
-            for each in zip(differences, around, unlike, strict=True)
+            self.logits(shared_features, self.match_features(inner, *each, level))
+            for each in zip(differences, around, dissimilarity, strict=True)
         ]
         shares = torch.stack([torch.zeros_like(logits[0]), *logits]).softmax(dim=0)[1:]
         real, imaginary = inner.real, inner.imaginary
@@ -113,40 +94,42 @@ class SpectralRepeat(nn.Module):
         return mid_side(self.stft.synthesise(real, imaginary, num_samples=filtered.shape[-1]))
 
     def spectrum(self, wav: Tensor) -> Spectrum:
-        return Spectrum(*self.stft.analyse(mid_side(wav)))
+        return self.stft.analyse(mid_side(wav))
 
-    def of_all(self, passage: Spectrum, removed: Spectrum, nearest: Tensor, level: Tensor) -> Tensor:
-        """What the trunk sees beside every match, [B, 8, F, N]: log10 powers beside the level around a frame."""
+    def shared_features(self, passage: Spectrum, removed: Spectrum, nearest: Tensor, level: Tensor) -> Tensor:
+        """Features that all matches share, [B, 8, F, N]: log10 powers relative to the level around a frame."""
         power = passage.power()
         powers = [power / level, local_average(power) / level, local_average(removed.power()) / level, nearest]
         return torch.cat([log_ratio(ratio) for ratio in powers], dim=1)
 
-    def of_match(
-        self, passage: Spectrum, difference: Spectrum, around: Tensor, unlike: Tensor, level: Tensor
+    def match_features(
+        self, passage: Spectrum, difference: Spectrum, around: Tensor, dissimilarity: Tensor, level: Tensor
     ) -> Tensor:
-        """What it sees of one match, [B, 7, F, N]: its difference, here and around, where that points, its likeness."""
+        """Features of one match, [B, 7, F, N]: its difference, here and around, its direction, the dissimilarity."""
         towards = local_average(difference.real * passage.real + difference.imaginary * passage.imaginary) / level
-        unlike = unlike[:, None, None].expand(-1, 1, self.num_bins, -1)
+        dissimilarity = dissimilarity[:, None, None].expand(-1, 1, self.num_bins, -1)
         apart = log_ratio(difference.power() / level)
-        return torch.cat([apart, log_ratio(around), (towards / (around + FLOOR)).clamp(-2, 2) + 0.5, unlike], dim=1)
+        return torch.cat(
+            [apart, log_ratio(around), (towards / (around + RELATIVE_FLOOR)).clamp(-2, 2) + 0.5, dissimilarity], dim=1
+        )
 
-    def unlikeness(self, likeness: Tensor, num_frames: int) -> Tensor:
-        """[B, K, M] to its complement in log10, [B, K, N]; block m is centred on frame m * frames_per_block."""
-        value = torch.log10(1 - likeness**2 + 1e-4) * 0.5 + 1
+    def dissimilarity(self, similarity: Tensor, num_frames: int) -> Tensor:
+        """Similarity [B, K, M] -> log10 of its complement [B, K, N]; frame m * frames_per_block is block m's centre."""
+        value = torch.log10(1 - similarity**2 + 1e-4) * 0.5 + 1
         size = self.frames_per_block * (value.shape[-1] - 1) + 1
         value = F.interpolate(value, size=size, mode="linear", align_corners=True)
         return F.pad(value, (0, max(0, num_frames - size)), mode="replicate")[..., :num_frames]
 
-    def logits(self, of_all: Tensor, of_match: Tensor) -> Tensor:
-        """Log share of one match in mid and side beside the passage itself: [B, 2, F, N]."""
-        features = fold_bins(torch.cat([of_all, of_match], dim=1), self.fold)
+    def logits(self, shared_features: Tensor, match_features: Tensor) -> Tensor:
+        """Log share of one match in mid and side relative to the passage itself: [B, 2, F, N]."""
+        features = bins_to_channels(torch.cat([shared_features, match_features], dim=1), self.fold)
         hidden = self.head(features)
         hidden = hidden + self.bin_bias.to(hidden)
-        nothing = torch.zeros(1).to(hidden)
+        no_offset = torch.zeros(1).to(hidden)
         for block in self.blocks:
-            hidden = block(hidden, nothing)
-        return unfold_bins(self.tail(hidden), self.fold).float()
+            hidden = block(hidden, no_offset)
+        return channels_to_bins(self.tail(hidden), self.fold).float()
 
 
 def log_ratio(ratio: Tensor) -> Tensor:
-    return torch.log10(ratio + FLOOR) * 0.5 + 1
+    return torch.log10(ratio + RELATIVE_FLOOR) * 0.5 + 1

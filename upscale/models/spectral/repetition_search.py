@@ -1,4 +1,4 @@
-"""Passages that a piece plays again: where they are, to the sample, and what they sound like there.
+"""Repetition search: where a piece plays a passage again, to the sample, and the sound there.
 
 Much music is made of loops, samples and patterns. An encoder that meets the same sound again meets it elsewhere within
 its frames and with other bits to spare, so what it rounded away differs, and two rough copies say more than one.
@@ -25,27 +25,27 @@ LEAD = REGION // 2 + HOP // FACTOR  # where a region begins, before the first of
 EMPHASIS = 0.9
 NEAREST = 1024  # at the lower rate: a block is like itself a moment later, which is no repetition
 APART = 37  # likewise: of the places around a match, it is the best
-FARTHER = 1e-3  # of likeness that a match at the far end must be better by; among equals the nearest is taken
+FARTHER = 1e-3  # of similarity that a match at the far end must be better by; among equals the nearest is taken
 REFINE = 3  # samples on each side of what the first search found
 HALF_FILTER = 64
-SILENCE = 1e-9  # energy of a block
+SILENT_ENERGY = 1e-9  # energy of a block
 CONTEXT = (LEAD + GROUP * HOP // FACTOR) * FACTOR + BLOCK + HALF_FILTER + REFINE + 1
 
 
-def find_repeats(wav: Tensor, num_matches: int, inner: slice | None = None) -> tuple[Tensor, Tensor]:
-    """[B, 2, T] -> where each block's matches begin, in samples, and how like they are, 0 to 1: [B, K, M] both.
+def find_repetitions(wav: Tensor, num_matches: int, inner: slice | None = None) -> tuple[Tensor, Tensor]:
+    """[B, 2, T] -> the first sample of each block's matches, and their similarity, 0 to 1: [B, K, M] both.
 
-    Where there are fewer than K, the likeness of the others is 0. The blocks are those that touch the samples `inner`,
-    which starts on the grid; without it, all.
+    Where there are fewer than K matches, the similarity of the others is 0. The blocks are those that touch the samples
+    `inner`, which starts on the grid; without it, all.
     """
     first, last, _ = (inner or slice(None)).indices(wav.shape[-1])
     blocks = range(first // HOP, first // HOP + num_blocks(last - first))
     found = [_refined(one, _rough(one.mean(dim=0), num_matches, blocks), blocks) for one in wav]
-    starts, likeness = zip(*found, strict=True)
-    return torch.stack(starts), torch.stack(likeness)
+    starts, similarity = zip(*found, strict=True)
+    return torch.stack(starts), torch.stack(similarity)
 
 
-def gather_repeats(wav: Tensor, starts: Tensor, num_samples: int | None = None) -> Tensor:
+def gather_repetitions(wav: Tensor, starts: Tensor, num_samples: int | None = None) -> Tensor:
     """[B, C, T] and [B, K, M] -> [B, K, C, num_samples]: each block replaced by what is at its match, crossfaded.
 
     `num_samples`: those that the blocks touch; all that there are where nothing is named.
@@ -99,13 +99,13 @@ def _rough(mono: Tensor, num_matches: int, numbers: range) -> Tensor:
         begin = first * hop  # of the region, in `padded`; the first block lies LEAD behind it
         region = padded[begin : begin + REGION]
         blocks = padded[begin + LEAD :].unfold(0, block, hop)[: min(GROUP, numbers.stop - first)]
-        likeness = _likeness(region, blocks).add_(handicap[: len(blocks)])
-        likeness[:, : max(0, LEAD + hop - begin)] = -2.0  # before the file
-        found.append(_best(likeness, num_matches) + begin - LEAD - hop)
+        similarity = _correlation(region, blocks).add_(handicap[: len(blocks)])
+        similarity[:, : max(0, LEAD + hop - begin)] = -2.0  # before the file
+        found.append(_best(similarity, num_matches) + begin - LEAD - hop)
     return torch.cat(found, dim=1)
 
 
-def _likeness(region: Tensor, blocks: Tensor) -> Tensor:
+def _correlation(region: Tensor, blocks: Tensor) -> Tensor:
     """Normalised cross-correlation: [REGION] and [M, block] -> [M, places]."""
     places = REGION - blocks.shape[1] + 1
     spectrum = torch.fft.rfft(region) * torch.fft.rfft(blocks, REGION).conj()
@@ -113,40 +113,40 @@ def _likeness(region: Tensor, blocks: Tensor) -> Tensor:
     energy = F.pad(region.double().square().cumsum(0), (1, 0))
     energy = (energy[blocks.shape[1] :] - energy[:places]).to(region)
     own = blocks.square().sum(dim=1, keepdim=True)
-    return product.mul_(torch.rsqrt(energy + SILENCE)).mul_(torch.rsqrt(own + SILENCE))
+    return product.mul_(torch.rsqrt(energy + SILENT_ENERGY)).mul_(torch.rsqrt(own + SILENT_ENERGY))
 
 
-def _best(likeness: Tensor, num_matches: int) -> Tensor:
+def _best(similarity: Tensor, num_matches: int) -> Tensor:
     """The places of the highest peaks of each row, `APART` from one another: [M, places] -> [K, M].
 
     Peaks are erased as they are found.
     """
-    around = torch.arange(-APART, APART + 1, device=likeness.device)
+    around = torch.arange(-APART, APART + 1, device=similarity.device)
     found = []
     for _ in range(num_matches):
-        place = likeness.argmax(dim=1, keepdim=True)
+        place = similarity.argmax(dim=1, keepdim=True)
         found.append(place[:, 0])
-        taken = (place + around).clamp(0, likeness.shape[1] - 1)
-        likeness.scatter_(1, taken, -2.0)
+        taken = (place + around).clamp(0, similarity.shape[1] - 1)
+        similarity.scatter_(1, taken, -2.0)
     return torch.stack(found)
 
 
 def _refined(wav: Tensor, rough: Tensor, numbers: range) -> tuple[Tensor, Tensor]:
-    """Left and right [2, T] and places at the lower rate [K, M] to places to the sample and likeness, [K, M] both."""
+    """Left and right [2, T] and places at the lower rate [K, M] to places to the sample and similarity, [K, M] both."""
     margin = BLOCK + FACTOR * NEAREST
     padded = _emphasised(F.pad(wav, (margin, margin + BLOCK)))
     own = _cut(padded, torch.tensor(numbers, device=wav.device) * HOP - HOP + margin)
     own_energy = own.square().sum(dim=(0, 2))
-    starts, likeness = [], []
+    starts, similarity = [], []
     for places in rough:
         tried = []
         for offset in range(-REFINE, REFINE + 1):
             start = (FACTOR * places + offset).clamp(-BLOCK, wav.shape[1])
             other = _cut(padded, start + margin)
             energy = own_energy * other.square().sum(dim=(0, 2))
-            tried.append((start, (own * other).sum(dim=(0, 2)) * torch.rsqrt(energy + SILENCE**2)))
+            tried.append((start, (own * other).sum(dim=(0, 2)) * torch.rsqrt(energy + SILENT_ENERGY**2)))
         start, value = (torch.stack(part) for part in zip(*tried, strict=True))
         best = value.argmax(dim=0, keepdim=True)
         starts.append(start.gather(0, best)[0])
-        likeness.append(value.gather(0, best)[0].clamp(0, 1))
-    return torch.stack(starts), torch.stack(likeness)
+        similarity.append(value.gather(0, best)[0].clamp(0, 1))
+    return torch.stack(starts), torch.stack(similarity)
