@@ -17,7 +17,7 @@ from scripts.released import clips as old_clips
 from scripts.released import train_released as old
 from tests.training.released_batches import repetition_batch, set_weights, wav_batch
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
-from upscale.models.spectral.log_magnitude import SpectralLevel
+from upscale.models.spectral.log_magnitude import LogMagnitudePredictor
 
 RECORDED = Path(__file__).with_name("released_losses.json")
 NUM_STEPS = 20
@@ -44,7 +44,7 @@ def wavs(size: int, num_samples: int) -> Source:
 
 
 @torch.no_grad()
-def frame_batch(level: SpectralLevel, step: int) -> old_clips.FrameBatch:
+def frame_batch(level: LogMagnitudePredictor, step: int) -> old_clips.FrameBatch:
     """The frames of clips of 72 frames; every other clean clip is known up to 15 kHz only."""
     batch = wav_batch(step, 4, 72 * 512)
     relative, around = level.relative(level.stft.analyse(batch["degraded"]))
@@ -86,7 +86,7 @@ def run(stage: str, out: Path) -> None:
         set_weights(model)
         old.train_levels(model, wavs(2, 33_792), out, options)
     else:
-        level = SpectralLevel(width=8, num_blocks=2, num_bands=16, frame_width=16, average_frames=6)
+        level = LogMagnitudePredictor(width=8, num_blocks=2, num_bands=16, frame_width=16, average_frames=6)
         set_weights(level)
         train = old.train_bands if stage == "band_envelope" else old.train_correlation
         train(level, Source(lambda step: frame_batch(level, step)), out, options)
