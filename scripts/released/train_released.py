@@ -52,7 +52,7 @@ from scripts.released.clips import (
     RepeatClips,
     ResidentClips,
 )
-from upscale.losses import VISQOL_SLOPES, NeurogramSimilarity, gammatone_weights
+from upscale.losses.neurogram import VISQOL_SLOPES, NeurogramSimilarity, gammatone_weights
 from upscale.models import SpectralCascade, SpectralFill, SpectralFilter
 from upscale.models.spectral.log_magnitude import FrameBlock, LogMagnitudePredictor
 from upscale.seeds import derive_seed

@@ -10,7 +10,20 @@ from torch import Tensor, nn
 from upscale import audio
 from upscale.codec import CodecSpec, roundtrip
 from upscale.corpus import demo
-from upscale.losses import MSE, NOISE_POWER, SDR, VISQOL_SLOPES, Fidelity, Mix, MultiResolutionSTFT, NeurogramSimilarity
+from upscale.losses import (
+    MSE,
+    NOISE_POWER,
+    SDR,
+    VISQOL_SLOPES,
+    BandEnvelope,
+    Fidelity,
+    LogMagnitude,
+    Mix,
+    MultiResolutionSTFT,
+    NeurogramSimilarity,
+    StereoCorrelation,
+)
+from upscale.metrics import lsd, sdr, si_sdr
 
 SMALL_STFT = {"fft_sizes": (64, 128)}
 
@@ -20,6 +33,7 @@ def make_losses() -> dict[str, nn.Module]:
         "mse": MSE(),
         "sdr": SDR(),
         "fidelity": Fidelity(),
+        "si_fidelity": Fidelity(scale_invariant=True, level_weight=0.1, edge=100),
         "mrstft": MultiResolutionSTFT(**SMALL_STFT),
         "neurogram": NeurogramSimilarity(sample_rate=8000, num_fft=640),
         "mix": Mix(
@@ -109,6 +123,69 @@ def test_fidelity_at_the_clean_signal_is_the_documented_floor(clips: tuple[Tenso
     error = (degraded - clean).square().mean(dim=(1, 2))
     floor = (10 * torch.log10(NOISE_POWER / (error + NOISE_POWER))).mean().item()
     assert Fidelity()(clean, clean, degraded).item() == pytest.approx(floor, abs=1e-3)
+
+
+def test_fidelity_without_level_is_the_si_sdr_lost(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = clips
+    restored = torch.tensor([0.5, 1.0, 2.0])[:, None, None] * restored
+    change = Fidelity(scale_invariant=True)(restored, clean, degraded).item()
+    assert change == pytest.approx((si_sdr(clean, degraded) - si_sdr(clean, restored)).mean().item(), abs=1e-2)
+    level = (si_sdr(clean, degraded) - sdr(clean, restored)).clamp(max=6).mean().item()
+    loss = Fidelity(scale_invariant=True, level_weight=0.1)(restored, clean, degraded).item()
+    assert loss == pytest.approx(change + 0.1 * level, abs=1e-2)
+    with pytest.raises(ValueError, match="scale_invariant"):
+        Fidelity(level_weight=0.1)
+
+
+def test_fidelity_does_not_see_the_edges(clips: tuple[Tensor, Tensor, Tensor]) -> None:
+    restored, clean, degraded = clips
+    wrong = restored.clone()
+    wrong[..., :50] = 1
+    wrong[..., -50:] = 1
+    loss = Fidelity(edge=50)
+    assert loss(wrong, clean, degraded) == loss(restored, clean, degraded)
+    assert loss(wrong, clean, degraded).item() == pytest.approx(
+        Fidelity()(restored[..., 50:-50], clean[..., 50:-50], degraded[..., 50:-50]).item()
+    )
+
+
+def test_fidelity_minds_spectra_further_away_than_the_input() -> None:
+    clean = 0.1 * torch.randn(2, 2, 44_100, generator=torch.Generator().manual_seed(0))
+    degraded, softer, near = 0.9 * clean, 0.1 * clean, 0.95 * clean
+    plain, minding = Fidelity(), Fidelity(spectrum_weight=2.0)
+    extra = (minding(softer, clean, degraded) - plain(softer, clean, degraded)).item()
+    expected = (lsd(clean, softer) - lsd(clean, degraded)).mean().item() - 0.01
+    assert extra == pytest.approx(2 * expected, abs=0.02)
+    assert minding(near, clean, degraded) == plain(near, clean, degraded)
+
+
+def test_log_magnitude_is_the_distance_and_less_dissimilarity_where_treble_is_left() -> None:
+    clean = torch.randn(2, 2, 1024, 40, generator=torch.Generator().manual_seed(0)) - 6
+    predicted, full, empty = clean + 0.5, clean.clone(), clean.clone()
+    empty[:, :, 500:] = -10
+    distance = LogMagnitude(dissimilarity_weight=0, treble_dissimilarity_weight=0)(predicted, clean, full).item()
+    assert distance == pytest.approx(0.5, abs=1e-4)
+    predicted = torch.randn(2, 2, 1024, 40, generator=torch.Generator().manual_seed(1)) - 6
+    distance = LogMagnitude(dissimilarity_weight=0, treble_dissimilarity_weight=0)(predicted, clean, full)
+    at_full, at_empty = (LogMagnitude()(predicted, clean, degraded) - distance for degraded in (full, empty))
+    assert 0 < at_full.item() == pytest.approx(0.25 * at_empty.item(), rel=1e-3)
+    assert LogMagnitude()(clean, clean, full).item() == pytest.approx(1e-4, abs=1e-4)
+
+
+def test_what_is_not_known_of_bands_and_correlations_does_not_count() -> None:
+    target = torch.randn(2, 2, 8, 5, generator=torch.Generator().manual_seed(0))
+    known = target.clone()
+    known[:, :, 4:] = float("nan")
+    predicted = (target + 0.3).requires_grad_(True)
+    loss = BandEnvelope()(predicted, known)
+    assert loss.item() == pytest.approx(0.3, abs=1e-4) == BandEnvelope()(predicted, target).item()
+    loss.backward()
+    assert predicted.grad is not None and predicted.grad.isfinite().all() and not predicted.grad[:, :, 4:].any()
+    alike, apart = torch.ones(1, 4, 5), torch.zeros(1, 4, 5)
+    half = torch.where(torch.arange(4)[:, None] < 2, apart, float("nan"))
+    error = math.log10(2.05 / 1.05) ** 2
+    assert StereoCorrelation()(alike, half).item() == pytest.approx(error, rel=1e-4)
+    assert StereoCorrelation()(alike, float("nan") * half).item() == 0
 
 
 def test_sdr_is_the_ceiling_minus_the_ratio(clips: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -51,10 +51,16 @@ def lsd(reference: Array, estimate: Array) -> Array:
 def _lsd(reference: Tensor, estimate: Tensor) -> Tensor:
     total, num_frames = torch.zeros((), dtype=reference.dtype), 0
     for clean, other in zip(spectrum_blocks(reference), spectrum_blocks(estimate), strict=True):
-        distance = torch.log10(_power(clean) + POWER_FLOOR) - torch.log10(_power(other) + POWER_FLOOR)
-        total = total.to(distance.device) + distance.square().mean(dim=-1).sqrt().sum(dim=-1)
+        powers = [torch.log10(_power(spectrum) + POWER_FLOOR) for spectrum in (clean, other)]
+        distance = frame_distance(*powers, dim=-1)
+        total = total.to(distance.device) + distance.sum(dim=-1)
         num_frames += clean.shape[-2]
     return (total / num_frames).mean(dim=-1)
+
+
+def frame_distance(log_power: Tensor, other: Tensor, dim: int, floor: float = 0.0) -> Tensor:
+    """Root of `floor` plus the mean square difference over the bins, which lie along `dim`."""
+    return ((log_power - other).square().mean(dim=dim) + floor).sqrt()
 
 
 def multi_resolution_stft(reference: Array, estimate: Array) -> Array:

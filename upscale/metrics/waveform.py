@@ -38,11 +38,16 @@ def si_sdr(reference: Array, estimate: Array) -> Array:
 
 def _si_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
     signal = energy(reference)
-    scale = (reference * estimate).sum(dim=(-2, -1)) / signal
-    target = scale[..., None, None] * reference
+    target = project(reference, estimate)
     projected, error = energy(target), energy(target - estimate)
     worst = torch.full_like(error, -LIMIT_DB)
     return _undefined_where_silent(torch.where(projected == 0, worst, ratio_db(projected, error)), signal)
+
+
+def project(reference: Tensor, estimate: Tensor, noise_energy: float = 0.0) -> Tensor:
+    """The estimate's share of the reference: a reference, a = <reference, estimate> / (|reference|² + noise_energy)."""
+    scale = (reference * estimate).sum(dim=(-2, -1)) / (energy(reference) + noise_energy)
+    return scale[..., None, None] * reference
 
 
 def level_difference(reference: Array, estimate: Array) -> Array:
