@@ -46,6 +46,7 @@ class BatchDataset(Dataset):
 
     def __init__(self, num_clips: int, shape: tuple[int, int], max_bad_share: float, num_missing: int = 0) -> None:
         self.num_clips, self.shape = num_clips, shape  # shape: [C, T] of a training clip
+        self.num_per_epoch = num_clips  # an epoch without a number of batches deals every clip once
         self.max_bad_share, self.num_missing = max_bad_share, num_missing
         # One flag a clip, shared by all worker processes, so that each bad clip counts once.
         self.bad = torch.zeros(num_clips, dtype=torch.uint8).share_memory_()

@@ -80,9 +80,9 @@ class FixedLoader(Loader):
 def training_loader(
     clips: BatchDataset, batch_size: int, num_batches: int | None, num_workers: int, seed: int, trainer: Trainer | None
 ) -> ResumableLoader:
-    """Shuffled batches for this rank; without `num_batches` an epoch deals every clip once."""
+    """Shuffled batches for this rank; without `num_batches` an epoch is as long as what is stored."""
     rank, num_ranks = _rank(trainer)
-    num_batches = num_batches or max(1, len(clips) // (batch_size * num_ranks))
+    num_batches = num_batches or max(1, clips.num_per_epoch // (batch_size * num_ranks))
     sampler = TrainingSampler(len(clips), batch_size, num_batches, rank, num_ranks, seed)
     return ResumableLoader(clips, sampler=sampler, **_options(num_workers))
 

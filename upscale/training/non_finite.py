@@ -1,7 +1,6 @@
 """A loss that is NaN or infinite ends the run before it reaches the weights, and leaves its batch behind to look at."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from upscale import atomic
-from upscale.datamodule import Batch, ShardDataModule
+from upscale.datamodule import Batch, PairDataModule, ShardDataModule
 from upscale.errors import UserError
 
 REPORT_NAME = "non_finite_loss.json"
@@ -62,16 +61,14 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
 
 
 def _places(batch: Batch, stage: str, trainer: Trainer) -> list[dict[str, Any]]:
-    """`draw` and `spec` of each clip, where the data is ours: `upscale.training.replay` makes the batch again."""
+    """`draw` of each clip (and `spec`, if a codec was drawn): `upscale.training.replay` makes the batch again."""
     data, loop = trainer.datamodule, trainer.fit_loop  # type: ignore[attr-defined]
-    if stage != "train" or not isinstance(data, ShardDataModule) or data.predegraded:
+    if stage != "train" or not isinstance(data, ShardDataModule | PairDataModule):
         return []
     order = trainer.train_dataloader.sampler  # type: ignore[union-attr]
     draws = order.batch(trainer.current_epoch, loop.batch_idx)
     clips = data.clips["train"]
-    return [
-        {"draw": list(draw), "spec": asdict(clips.spec(draw, key))} for draw, key in zip(draws, batch.key, strict=True)
-    ]
+    return [{"draw": list(draw), **clips.facts(draw, key)} for draw, key in zip(draws, batch.key, strict=True)]
 
 
 def _finite(values: Tensor) -> bool:
