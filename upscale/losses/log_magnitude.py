@@ -71,8 +71,8 @@ class StereoCorrelation(nn.Module):
         self.least_power = least_power
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        sums = [torch.log10(1 + self.least_power + correlation) for correlation in (predicted, target)]
-        return known_error(*sums).square().sum() / sums[1].isfinite().sum().clamp(min=1)
+        estimate, wanted = (torch.log10(1 + self.least_power + correlation) for correlation in (predicted, target))
+        return known_error(estimate, wanted).square().sum() / wanted.isfinite().sum().clamp(min=1)
 
 
 def known_error(predicted: Tensor, target: Tensor) -> Tensor:

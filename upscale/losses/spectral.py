@@ -64,8 +64,8 @@ def _log_magnitude(spectrum: Tensor) -> Tensor:
 
 def log_spectral_distance(wav: Tensor, clean: Tensor, num_fft: int = 2048, hop: int = 512) -> Tensor:
     """`upscale.metrics.lsd` with a finite gradient, over the frames that lie within the clips, as one number."""
-    spectra = [log_power(each, num_fft, hop) for each in (wav, clean)]
-    return frame_distance(*spectra, dim=1, floor=ROOT_FLOOR).mean()
+    estimate, reference = (log_power(each, num_fft, hop) for each in (wav, clean))
+    return frame_distance(estimate, reference, dim=1, floor=ROOT_FLOOR).mean()
 
 
 def log_power(wav: Tensor, num_fft: int, hop: int) -> Tensor:

@@ -51,8 +51,8 @@ def lsd(reference: Array, estimate: Array) -> Array:
 def _lsd(reference: Tensor, estimate: Tensor) -> Tensor:
     total, num_frames = torch.zeros((), dtype=reference.dtype), 0
     for clean, other in zip(spectrum_blocks(reference), spectrum_blocks(estimate), strict=True):
-        powers = [torch.log10(_power(spectrum) + POWER_FLOOR) for spectrum in (clean, other)]
-        distance = frame_distance(*powers, dim=-1)
+        log_power, other_power = (torch.log10(_power(spectrum) + POWER_FLOOR) for spectrum in (clean, other))
+        distance = frame_distance(log_power, other_power, dim=-1)
         total = total.to(distance.device) + distance.sum(dim=-1)
         num_frames += clean.shape[-2]
     return (total / num_frames).mean(dim=-1)
