@@ -53,7 +53,7 @@ def in_turn(functions: list[Callable[[], object]], device: str, count: int, seco
     """Median seconds of each, measured in turn: up to `count` rounds, two at least, after one to warm up."""
     for function in functions:
         function()
-    start, rounds = time.perf_counter(), []
+    start, rounds = time.perf_counter(), list[list[float]]()
     while len(rounds) < 2 or (len(rounds) < count and time.perf_counter() - start < seconds):
         rounds.append([timed(function, device) for function in functions])
     return [statistics.median(times) for times in zip(*rounds, strict=True)]
@@ -117,7 +117,11 @@ def measure(cell: dict[str, Any]) -> list[dict[str, Any]]:
     target = torch.empty_like(source)
     rows = []
     for what, function, factor in (("forward", forward, 1), ("step", step, 3)):
-        functions = [function, lambda: torch.mm(square, square), lambda: target.copy_(source)]
+        functions: list[Callable[[], object]] = [
+            function,
+            lambda: torch.mm(square, square),
+            lambda: target.copy_(source),
+        ]
         seconds, product, copy = in_turn(functions, device, cell["pairs"], cell["seconds"])
         roof, copy_rate = 2 * size**3 / product, 2 * COPY_BYTES[device] / copy
         rows.append(

@@ -17,7 +17,7 @@ import torch
 from numpy.random import Generator
 
 from scripts.released.clips import AUDIBLE
-from scripts.released.music.kinds import by_kind, draw
+from scripts.released.music.genre_sampling import by_kind, draw
 from scripts.released.train_released import CHOSEN, FIDELITY_WEIGHTS, NUM_MATCHES, filter_weights_of
 from upscale import atomic
 from upscale.codec import CodecSpec, roundtrip

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scripts.released.music.degrade_music import CLEAN_SCALE, DEGRADED_SCALE
-from scripts.released.music.kinds import by_kind, draw
+from scripts.released.music.genre_sampling import by_kind, draw
 from upscale.models.spectral.repetition_search import HOP, gather_repetitions
 
 OTHER_WEIGHT = 0.5  # variable and average bitrates, other LAME settings

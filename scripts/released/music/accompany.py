@@ -1,9 +1,9 @@
-"""Accompaniments in every style that MMA knows, as MIDI: bands of drums, bass, chords and more, to render and train on.
+"""Accompaniments in every style that MMA knows, as MIDI files to render: drums, bass, chords and more.
 
     python -m scripts.released.music.accompany --out FOLDER [--count 300]
 
-Each piece takes two to four grooves of one style file of the Debian package `mma` through chord progressions, all drawn
-from a seed. Needs the program `mma`; a file that exists is kept.
+Each piece plays two to four grooves of one style file of the Debian package `mma` through chord progressions, all drawn
+from a seed. Needs the program `mma`. A file that exists is kept.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def piece(grooves: list[str], rng: np.random.Generator) -> str:
     """The source text of one piece."""
     lines = [f"Tempo {rng.integers(80, 165)}", f"Transpose {rng.integers(-5, 7)}"]
     measure = 1
-    for groove in rng.choice(grooves, size=min(len(grooves), rng.integers(2, 5)), replace=False):
+    for groove in rng.choice(grooves, size=min(len(grooves), int(rng.integers(2, 5))), replace=False):
         chords = str(rng.choice(PROGRESSIONS)).split()
         lines.append(f"Groove {groove}")
         for index in range(MEASURES_PER_GROOVE):

@@ -1,7 +1,7 @@
 """Other arrangements of a MIDI file: other instruments, keys, tempi and balances, drawn from a seed. Needs `mido`.
 
-Ninety pieces with the instruments their authors chose are few to learn timbre from; the same pieces played by any of
-the 128 General MIDI programs are many.
+Ninety pieces with the instruments that their authors chose have few timbres to learn from. The same pieces played by
+any of the 128 General MIDI programs have many.
 """
 
 from pathlib import Path

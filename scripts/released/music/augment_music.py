@@ -1,16 +1,19 @@
-"""Short pieces of music that nobody wrote, before and after MP3, from songs at hand: a pool to train on.
+"""Short pieces of music that nobody wrote, before and after MP3: pairs to train on, mixed from the songs at hand.
 
-    python -m scripts.released.music.augment_music --music FOLDER [FOLDER ...] --out FOLDER --count 8000 [--workers 2]
+    python -m scripts.released.music.augment_music --music FOLDER [FOLDER ...] --out POOL --count 8000 [--workers 2]
 
-Each is eight seconds of `--music` (FLAC, 44.1 kHz): of one song as it is, or of one to three on top of each other, at
-other speeds, equalised, narrower or wider, in a room; some driven into a limiter, some mono; encoded by LAME at one
-bitrate. All is drawn from the piece's number and the songs at hand. OUT/mix_NUMBER_HZ@clean.npy and @BITRATE.npy are
-as `scripts/released/music/degrade_music.py` writes them; up to HZ the clean one can be believed (`scripts/released/music/decode_vorbis.py`). A piece
-that exists is kept. A network that hears whole songs again and again learns those songs by heart.
+A piece is eight seconds of `--music` (FLAC, 44.1 kHz): an excerpt of one song as it is, or up to three excerpts on top
+of each other, each at another speed, equalised, narrower or wider, in a room. Some mixes are driven into a limiter,
+some are mono. LAME encodes each piece in one variant. Everything is drawn from the piece's number and the songs at
+hand. A network that hears the same songs again and again learns them by heart; it hears each piece once.
+
+POOL is as `data=pairs` reads it: SPLIT/clean/mix_NUMBER_HZ.wav and SPLIT/degraded/VARIANT/mix_NUMBER_HZ.wav, the splits
+`train` and `val`. Below HZ the clean piece can be believed (`decode_vorbis`). No song is heard in both splits. A piece
+that exists is kept.
 """
 
 import argparse
-import sys
+from collections.abc import Iterable
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -21,20 +24,52 @@ from numpy.random import Generator
 from scipy.signal import fftconvolve, resample_poly
 
 from scripts.released.music.decode_vorbis import known_hz
-from scripts.released.music.degrade_music import CLEAN_SCALE, DEGRADED_SCALE, roundtrip, store
-from scripts.released.music.kinds import by_kind, draw
+from scripts.released.music.genre_sampling import by_kind, draw
+from upscale import audio
+from upscale.atomic import write_text
+from upscale.codec import CodecSpec, roundtrip
+from upscale.entrypoint import run
+from upscale.errors import UserError
 from upscale.seeds import derive_seed
 
 SAMPLE_RATE = 44_100
 SECONDS, WARM_UP_SECONDS = 8, 0.5  # what is kept, and how much is encoded before it
 NUM_SONGS = (0.75, 0.2, 0.05)  # one, two, three at a time
 OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.6, 0.7, 0.4, 0.4, 0.06
-BITRATES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
-BITRATES |= {"l48": 0.2, "l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr112": 0.2, "v5": 0.3, "v2": 0.2}
+VAL_SHARE = 0.05  # of the songs and of the pieces
+LOUDEST = 0.999  # of full scale: LAME may overshoot it; then both sides are turned down
+# How often each variant is drawn: constant bitrates, then what else people's files were made with.
+SHARES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
+SHARES |= {"q3_48": 0.2, "q2_64": 0.6, "q7_96": 0.6, "q2_128": 0.2, "plain_128": 0.2, "abr_112": 0.2}
+SHARES |= {"vbr_130": 0.3, "vbr_190": 0.2}
 
 
-def songs_in(folders: list[Path]) -> dict[str, list[Path]]:
-    return by_kind((song.stem, song) for folder in folders for song in sorted(folder.glob("*.flac")))
+def spec_of(variant: str) -> CodecSpec:
+    """What a variant's name means: a bitrate, after how it differs from LAME's defaults."""
+    how, _, bitrate = variant.rpartition("_")
+    if how.startswith("q"):
+        return CodecSpec(bitrate=int(bitrate), quality=int(how[1:]))
+    if how == "plain":
+        return CodecSpec(bitrate=int(bitrate), stereo="plain")
+    return CodecSpec(bitrate=int(bitrate), mode=how or "cbr")
+
+
+def split_songs(songs: Iterable[Path]) -> dict[str, list[Path]]:
+    """The songs of `train` and `val`, by a hash of the name; excerpts of one song (NAME__0, NAME__1) stay together."""
+    chance = {song: derive_seed("split", song.stem.partition("__")[0]) / 2**63 for song in songs}
+    if not chance:
+        return {"train": [], "val": []}
+    threshold = max(VAL_SHARE, min(chance.values()))
+    val = sorted(song for song in chance if chance[song] <= threshold)
+    return {"train": sorted(chance.keys() - set(val)), "val": val}
+
+
+def songs_in(folders: Iterable[Path]) -> list[Path]:
+    return [song for folder in folders for song in sorted(folder.glob("*.flac"))]
+
+
+def kinds_of(songs: Iterable[Path]) -> dict[str, list[Path]]:
+    return by_kind((song.stem, song) for song in songs)
 
 
 def excerpt(song: Path, length: int, rng: Generator) -> np.ndarray:
@@ -103,20 +138,34 @@ def mixed(kinds: dict[str, list[Path]], length: int, as_it_is: float, rng: Gener
     return wav * 10 ** (-rng.uniform(0.1, 8) / 20), known
 
 
-def write_piece(number: int, kinds: dict[str, list[Path]], as_it_is: float, out: Path) -> None:
+def write_piece(number: int, kinds: dict[str, dict[str, list[Path]]], as_it_is: float, out: Path) -> None:
+    """Both sides of a piece, the degraded one last: a piece that has it is whole."""
     rng = np.random.default_rng(derive_seed("augment", number))
+    split = "val" if kinds["val"] and rng.random() < VAL_SHARE else "train"
     warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
-    mix, known = mixed(kinds, warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng)
-    wav, name = mix.astype(np.float32), f"mix_{number:06d}_{known:.0f}"
-    shares = np.array(list(BITRATES.values()))
-    variant = list(BITRATES)[rng.choice(len(shares), p=shares / shares.sum())]
-    try:
-        degraded = roundtrip(wav, variant)
-    except ValueError as error:
-        print(f"left out {number} at {variant}: {error}", flush=True)
-        return
-    store(out / f"{name}@{variant}.npy", degraded[warm_up:], DEGRADED_SCALE)
-    store(out / f"{name}@clean.npy", wav[warm_up:], CLEAN_SCALE)
+    mix, known = mixed(kinds[split], warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng)
+    shares = np.array(list(SHARES.values()))
+    variant = list(SHARES)[rng.choice(len(shares), p=shares / shares.sum())]
+    clean = np.ascontiguousarray(mix.T, dtype=np.float32)
+    degraded = roundtrip(clean, spec_of(variant), SAMPLE_RATE)
+    gain = np.float32(min(1.0, LOUDEST / np.abs(degraded).max().clip(min=1e-9)))
+    name = f"mix_{number:06d}_{known:.0f}.wav"
+    sides = {out / split / "clean" / name: clean, out / split / "degraded" / variant / name: degraded}
+    for path, wav in sides.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        audio.write(path, gain * wav[:, warm_up:], SAMPLE_RATE, subtype="PCM_16")
+
+
+def missing_pieces(numbers: range, out: Path) -> list[int]:
+    made = {int(path.stem.split("_")[1]) for path in out.glob("*/degraded/*/mix_*.wav")}
+    return [number for number in numbers if number not in made]
+
+
+def write_bitrates(out: Path) -> None:
+    """pairs.csv: the bitrates in kbit/s of the variants whose names are not numbers."""
+    others = {variant: spec_of(variant).bitrate for variant in SHARES if not variant.isdigit()}
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "pairs.csv", "".join(f"{variant},{bitrate}\n" for variant, bitrate in others.items()))
 
 
 def main() -> None:
@@ -125,21 +174,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=8000)
     parser.add_argument("--first", type=int, default=0, help="number of the first piece")
-    parser.add_argument("--as-it-is", type=float, default=0.4, help="share of pieces that are an excerpt, nothing done")
+    parser.add_argument("--as-it-is", type=float, default=0.4, help="share of pieces that are an unchanged excerpt")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    kinds = songs_in(arguments.music)
-    if not kinds:
-        sys.exit(f"error: no .flac file in {', '.join(map(str, arguments.music))}")
-    made = {path.name.split("_")[1] for path in arguments.out.glob("mix_*@clean.npy")}
-    numbers = range(arguments.first, arguments.first + arguments.count)
-    missing = [number for number in numbers if f"{number:06d}" not in made]
+    songs = songs_in(arguments.music)
+    if len(songs) < 2:
+        raise UserError(f"two songs (.flac) are needed at least in {', '.join(map(str, arguments.music))}")
+    kinds = {split: kinds_of(part) for split, part in split_songs(songs).items()}
+    write_bitrates(arguments.out)
+    numbers = missing_pieces(range(arguments.first, arguments.first + arguments.count), arguments.out)
     write = partial(write_piece, kinds=kinds, as_it_is=arguments.as_it_is, out=arguments.out)
     with Pool(arguments.workers) as pool:
-        for _ in pool.imap_unordered(write, missing):
+        for _ in pool.imap_unordered(write, numbers):
             pass
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

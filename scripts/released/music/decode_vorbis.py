@@ -1,13 +1,12 @@
-"""Music that games ship as Ogg Vorbis alone, decoded to FLAC, for the frame network of the released `perceptual`.
+"""Music that games ship as Ogg Vorbis alone, decoded to FLAC, for the band envelopes of the released `perceptual`.
 
     python -m scripts.released.music.decode_vorbis --unpacked FOLDER --out FOLDER [--workers 2]
 
-`--unpacked` has a folder for each Debian package (`dpkg -x`; listed in `scripts/released/reproduce_model.sh`). Lossy music is
-nothing to restore towards bin by bin, but up to its own low-pass it has each band as loud as it was: at quality 5 the
-log10 power of a band and frame is within 0.19 of the original's, where the network is wrong by 0.41 in songs that it
-does not know. So OUT/ogg_PACKAGE__SONG.flac, 44.1 kHz stereo, says in its comment up to where it can be believed, and
-`scripts/released/music/augment_music.py` and `scripts/released/cache_frames.py` carry that on. Of each package the longest songs, five minutes
-from the middle of each. A file that exists is kept.
+`--unpacked` has a folder for each Debian package (`fetch_packages`). Lossy music is no target for single bins. Up to
+its own low-pass it has each band as loud as it was: at quality 5 the log10 power of a band and frame is within 0.19 of
+the original's, where the network is wrong by 0.41 in songs that it does not know. OUT/ogg_PACKAGE__SONG.flac, 44.1 kHz
+stereo, says in its comment up to where it can be believed; `augment_music` puts that into the names of its pieces. The
+longest songs of each package are taken, five minutes from the middle of each. A file that exists is kept.
 """
 
 import argparse
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -44,7 +44,7 @@ def known_hz(song: Path) -> float:
 
 def highest_known_hz(path: Path) -> float | None:
     """By the encoder's nominal bitrate, and by what is heard of one before it; None if it coded too coarsely."""
-    info = OggVorbis(path).info
+    info: Any = OggVorbis(path).info
     kbps = info.bitrate / info.channels * 2 / 1000
     rates = [rate for rate in LOW_PASS_HZ if rate <= kbps + 4]
     if not rates or info.sample_rate < SAMPLE_RATE:
@@ -62,11 +62,11 @@ def songs_in(unpacked: Path) -> Iterator[tuple[str, Path]]:
         found: dict[tuple[float, str], Path] = {}  # the same song often lies in several folders
         for path in sorted(package.rglob("*.ogg")):
             try:
-                seconds = OggVorbis(path).info.length
+                info: Any = OggVorbis(path).info
             except MutagenError:  # Opus, Theora, a link to another package
                 continue
-            if seconds >= SHORTEST_SECONDS:
-                found.setdefault((seconds, path.stem), path)
+            if info.length >= SHORTEST_SECONDS:
+                found.setdefault((info.length, path.stem), path)
         songs = [found[song] for song in sorted(found, reverse=True)[:MOST_SONGS]]
         stems = [path.stem for path in songs]
         for path in songs:

@@ -1,4 +1,4 @@
-"""Encode whole songs with LAME and keep clean and degraded samples side by side, for `scripts/released/train_released.py`.
+"""Encode whole songs with LAME and keep clean and degraded samples side by side, for `train_released.py`.
 
     python -m scripts.released.music.degrade_music --music FOLDER --out FOLDER [--all] [--follow]
 
@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -68,7 +69,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def degrade_song(song: Path, out: Path, every_bitrate: bool) -> None:
     rng = np.random.default_rng(derive_seed("degrade", song.stem))
-    drawn = [] if every_bitrate else rng.choice(VARIANTS, size=4, replace=False)
+    drawn: Any = [] if every_bitrate else rng.choice(VARIANTS, size=4, replace=False)
     variants = sorted({*map(str, BITRATES if every_bitrate else ALWAYS), *map(str, drawn)})
     missing = [variant for variant in variants if not (out / f"{song.stem}@{variant}.npy").exists()]
     if not missing:

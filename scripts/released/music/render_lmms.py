@@ -2,9 +2,9 @@
 
     python -m scripts.released.music.render_lmms --out FOLDER [--share /usr/share/lmms] [--arrangements 5]
 
-Every sampled instrument whose sample is an Ogg file (lossy) is replaced by a synthesised drum or a synthesiser, most
-synthesisers by one with another preset, drawn from a seed: what is rendered was never compressed. The projects that the
-models are tested on are left out. Needs the program `lmms`; a song that exists is kept.
+Instruments that play Ogg samples (lossy) are replaced by a synthesised drum or a synthesiser, and most synthesisers by
+one with another preset, drawn from a seed: nothing that is rendered was ever compressed. The projects that the models
+are tested on are left out. Needs the program `lmms`. A song that exists is kept.
 """
 
 import argparse

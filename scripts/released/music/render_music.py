@@ -2,12 +2,10 @@
 
     python -m scripts.released.music.render_music --unpacked FOLDER --out FOLDER [--arrangements 3] [--workers 2]
 
-`--unpacked` holds Debian packages taken apart with `dpkg -x` (listed in `scripts/released/reproduce_model.sh`): MIDI files,
-soundfonts (the plain musescore package is Ogg inside, so the lossless one), tracker modules, beside them what
-`scripts/released/music/vary_module.py` made. `--arrangements`: how often each MIDI file is rendered with other instruments
-(`scripts/released/music/arrange_midi.py`) and a soundfont that is drawn, from the second time on one of those that
-`scripts/released/music/vary_soundfont.py` made. Needs the programs `fluidsynth` and `openmpt123`, and the package `mido`. A file that
-exists is kept.
+`--unpacked` holds what `fetch_packages` unpacked: MIDI files, soundfonts, tracker modules; beside them what
+`vary_soundfont` and `vary_module` made. Each MIDI file is rendered as it is on two soundfonts, and `--arrangements`
+times with other instruments (`arrange_midi`) on a soundfont that is drawn: from the second time on, one of the varied
+ones. Needs the programs `fluidsynth` and `openmpt123`, and the package `mido`. A file that exists is kept.
 """
 
 import argparse

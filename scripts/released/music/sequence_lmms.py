@@ -1,12 +1,11 @@
 """Play MIDI files on the synthesisers of LMMS and render them to FLAC, for the training of the released models.
 
-    python -m scripts.released.music.sequence_lmms --unpacked FOLDER --out FOLDER [--count 1] [--first 0] [--zyn 0.75] [--workers 2]
+    python -m scripts.released.music.sequence_lmms --unpacked FOLDER --out FOLDER [--count 1] [--first 0] [--workers 2]
 
-LMMS brings two dozen songs, too few to learn from what synthesisers sound like. So every MIDI file of `--unpacked`
-(taken apart as for `scripts/released/music/render_music.py`) plays on presets that are drawn from a seed, its drums on synthesised
-ones; some channels are left out: electronic music is often sparse. `--zyn` is the share of the voices that play on
-instruments of ZynAddSubFX in place of LMMS's own presets. Needs the program `lmms` and the package `mido`; a song that
-exists is kept. The seed fixes notes and presets, not the samples: LMMS plays no song twice alike.
+LMMS brings two dozen songs, too few to learn what synthesisers sound like. So every MIDI file of `--unpacked` (see
+`render_music`) plays on presets that are drawn from a seed, its drums on synthesised ones. Some channels are left out:
+electronic music is often sparse. Needs the program `lmms` and the package `mido`. A song that exists is kept. The seed
+fixes notes and presets, not the samples: LMMS plays no song twice alike.
 """
 
 import argparse
@@ -15,7 +14,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -35,7 +34,6 @@ from scripts.released.music.render_lmms import (
     synthesiser_presets,
 )
 from scripts.released.music.render_music import midi_files
-from scripts.released.music.zynaddsubfx import BANKS, set_zyn_instrument, zyn_instruments
 from upscale.seeds import derive_seed
 
 TICKS_PER_SECOND = 96  # 48 to a beat, at the 120 beats a minute that a project without a tempo of its own has
@@ -112,18 +110,10 @@ def add_track(template: Element, notes: list[Note], transpose: int, rng: Generat
 
 @dataclass(frozen=True)
 class Sounds:
-    """What a song's voices may play on: `zyn_share` of them on `zyn`, the others on `presets`."""
+    """What a song's voices may play on."""
 
     drums: list[str]
     presets: list[Path]
-    zyn: list[Path] = field(default_factory=list)
-    zyn_share: float = 0.0
-
-    def set_voice(self, track: Element, rng: Generator) -> None:
-        if self.zyn_share and rng.random() < self.zyn_share:
-            set_zyn_instrument(track, self.zyn[rng.integers(len(self.zyn))])
-        else:
-            set_preset(track, self.presets[rng.integers(len(self.presets))])
 
 
 def sequence(project: Element, midi: Path, sounds: Sounds, rng: Generator) -> None:
@@ -135,7 +125,7 @@ def sequence(project: Element, midi: Path, sounds: Sounds, rng: Generator) -> No
         container.remove(track)
     head = project.find("head")
     assert head is not None
-    head.attrib |= {"bpm": "120", "mastervol": "35" if sounds.zyn_share else "60", "masterpitch": "0"}
+    head.attrib |= {"bpm": "120", "mastervol": "60", "masterpitch": "0"}
     for is_drum, notes in chosen(voices(midi), rng):
         track = add_track(template, notes, 0 if is_drum else int(rng.choice([-OCTAVE, 0, 0, OCTAVE])), rng)
         instrument = track.find("instrumenttrack")
@@ -145,7 +135,7 @@ def sequence(project: Element, midi: Path, sounds: Sounds, rng: Generator) -> No
                 note.set("key", instrument.get("basenote", "57"))
             set_drum(instrument, sounds.drums[rng.integers(len(sounds.drums))])
         else:
-            sounds.set_voice(instrument, rng)
+            set_preset(instrument, sounds.presets[rng.integers(len(sounds.presets))])
         container.append(track)
 
 
@@ -166,18 +156,13 @@ def main() -> None:
     parser.add_argument("--unpacked", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=Path, default=Path("/usr/share/lmms"))
-    parser.add_argument("--banks", type=Path, default=BANKS, help="of ZynAddSubFX")
-    parser.add_argument("--zyn", type=float, default=0.0, help="share of the voices that play on those")
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--count", type=int, default=1, help="of each MIDI file")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    zyn = zyn_instruments(arguments.banks)
-    if arguments.zyn and not zyn:
-        parser.error(f"--banks {arguments.banks}: no instruments, BANK/NAME.xiz; apt-get install zynaddsubfx-data")
-    sounds = Sounds(drum_sounds(arguments.share), synthesiser_presets(arguments.share), zyn, arguments.zyn)
+    sounds = Sounds(drum_sounds(arguments.share), synthesiser_presets(arguments.share))
     play = partial(render_sequence, share=arguments.share, sounds=sounds, out=arguments.out)
     with tempfile.TemporaryDirectory() as scratch, ThreadPool(arguments.workers) as pool:
         songs = list(midi_files(arguments.unpacked, Path(scratch)))

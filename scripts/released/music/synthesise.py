@@ -1,12 +1,12 @@
-"""Songs on synthesisers that nobody patched, rendered to FLAC, for the frame network of the released `perceptual`.
+"""Songs on synthesisers that nobody patched, rendered to FLAC, for the band envelopes of the released `perceptual`.
 
     python -m scripts.released.music.synthesise --out FOLDER [--first 0] [--count 3000] [--workers 2]
 
 A network that hears the presets and samples of a few hundred songs again and again knows them by heart, and is wrong
-where a sound is new. Here no two songs share a sound: `upscale.corpus.score` writes the notes, and each part plays
-them on a patch that is drawn (`scripts/released/music/patches.py`), some through an echo or a gate or driven. Some parts stay out and
-most songs are dry: electronic music is sparse, and between its harmonics there is nothing. All is drawn from the song's
-number. A file that exists is kept.
+where a sound is new. Here no two songs share a sound: `upscale.corpus.score` writes the notes, and each part plays them
+on a patch that is drawn (`synth_patches`). Some parts get an echo, a gate or distortion; some stay out, and most songs
+are dry: electronic music is sparse, with nothing between its harmonics. Everything is drawn from the song's number. A
+file that exists is kept.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import soundfile
 from numpy.random import Generator
 
 from scripts.released.music.augment_music import room
-from scripts.released.music.patches import log_uniform, patch, percussion
+from scripts.released.music.synth_patches import log_uniform, patch, percussion
 from upscale import atomic
 from upscale.corpus import score, synth
 from upscale.corpus.demo import add, echo, pan
@@ -77,7 +77,7 @@ def song(number: int) -> np.ndarray:
     written = score.write(rng, SECONDS)
     parts = {**written.notes, "drums": written.hits}
     playing = [part for part, share in PART_SHARES.items() if parts[part] and rng.random() < share]
-    wav = np.zeros((2, num_samples), np.float32)
+    wav: np.ndarray = np.zeros((2, num_samples), np.float32)
     for part in playing or ["lead" if parts["lead"] else "pluck"]:
         if part == "drums":
             track = play_drums(written.hits, num_samples, rng)
@@ -92,7 +92,7 @@ def song(number: int) -> np.ndarray:
     if rng.random() < DRIVEN:
         drive = log_uniform(rng, 1, 4)
         wav = np.tanh(drive * wav) / np.tanh(drive)
-    return (wav * rng.uniform(0.3, 0.98)).astype(np.float32)
+    return np.asarray(wav * rng.uniform(0.3, 0.98), np.float32)
 
 
 def write_song(number: int, out: Path) -> None:

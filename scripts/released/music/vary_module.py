@@ -1,16 +1,15 @@
 """Other instruments in tracker modules: each sample darker, coarser or with another colour, drawn from a seed.
 
-    python -m scripts.released.music.vary_module --unpacked FOLDER --out FOLDER [--first 0] [--count 3] [--fonts FONT.sf2 ...]
-        [--silent 0.4]
+    python -m scripts.released.music.vary_module --unpacked FOLDER --out FOLDER [--first 0] [--count 3]
+        [--fonts FONT.sf2 ...] [--silent 0.4]
 
-Of every module under `--unpacked` (MOD, S3M, XM, IT), OUT/PACKAGE.varied0/modules/NAME and so on: the same notes on
-samples that went through `scripts/released/music/vary_soundfont.py`. A module brings samples of its own, so a hundred modules are few
-instruments. With `--fonts`, most samples without a loop (drums, mainly) give way to recordings out of these soundfonts,
-at another speed, and many with a loop to a synthesizer's wave; whether it is in tune does not matter to a network that
-learns what MP3 took. `--silent` is the share of samples that fall silent: fewer voices, and nothing between their lines
-in the spectrum. OUT may lie in the unpacked folder, for `scripts/released/music/render_music.py`. A sample keeps its length and
-its loop; compressed ones (of IT) stay as they are. Layouts as in the documents of FireLight (MOD), Scream Tracker 3
-(S3M), Mr.H (XM) and Impulse Tracker (IT).
+Every module under `--unpacked` (MOD, S3M, XM, IT) becomes OUT/PACKAGE.varied0/modules/NAME and so on: the same notes on
+samples that went through `vary_soundfont`. A module brings samples of its own, so a hundred modules are few
+instruments. With `--fonts`, most samples without a loop (drums, mainly) are replaced by recordings from these
+soundfonts, at another speed, and many with a loop by a synthesiser's wave. Whether that is in tune does not matter to a
+network that learns what MP3 took. `--silent` is the share of samples that fall silent: fewer voices, and nothing
+between their lines in the spectrum. A sample keeps its length and its loop; compressed ones (of IT) stay as they are.
+Layouts as in the documents of FireLight (MOD), Scream Tracker 3 (S3M), Mr.H (XM) and Impulse Tracker (IT).
 """
 
 import argparse
@@ -168,7 +167,7 @@ def varied(content: bytes, seed: int, others: Sequence[np.ndarray] = (), silent:
         loud = wav.astype("<i2") * (1 if sample.wide else 256)
         rng = np.random.default_rng(derive_seed("other", seed, index))
         if others and rng.random() < (SYNTHETIC if sample.loop else EXCHANGED):
-            recording = others[rng.integers(len(others))]
+            recording = others[int(rng.integers(len(others)))]
             loud = synthetic(loud, sample.loop, rng) if sample.loop else exchanged(loud, recording, rng)
         other = varied_sample(loud, SAMPLE_RATE, np.random.default_rng(derive_seed(seed, index)))
         if np.random.default_rng(derive_seed("silent", seed, index)).random() < silent:

@@ -1,11 +1,11 @@
-"""Other instruments out of a soundfont: each sample darker, coarser or with another colour, drawn from a seed.
+"""Other instruments from a soundfont: each sample darker, coarser or with another colour, drawn from a seed.
 
     python -m scripts.released.music.vary_soundfont FONT.sf2 [FONT.sf2 ...] --out FOLDER [--count 3]
 
 Writes OUT/varied_NUMBER_FONT.sf2. General MIDI fonts have one bright, 16-bit piano each; trackers, games and
-synthesizers have samples of 8 bits or of a few kilohertz beside bright ones. A sample keeps its length, pitch and loop.
-The layout is that of the SoundFont 2.04 specification (E-mu, 2006): a RIFF file whose chunk `smpl` holds all samples as
-int16 one after another, and whose chunk `shdr` says where each begins and ends.
+synthesisers also have samples of 8 bits or of a few kilohertz. A sample keeps its length, pitch and loop. The layout is
+that of the SoundFont 2.04 specification (E-mu, 2006): a RIFF file whose chunk `smpl` holds all samples as int16 one
+after another, and whose chunk `shdr` says where each begins and ends.
 """
 
 import argparse

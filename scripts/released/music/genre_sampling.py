@@ -1,4 +1,4 @@
-"""Which song is drawn to train on: a kind of music, by what the names of songs begin with, then one song of it."""
+"""Which song is drawn to train on: first a kind of music, by what the song's name begins with, then a song of it."""
 
 from collections.abc import Iterable
 from typing import TypeVar

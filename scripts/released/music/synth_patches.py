@@ -1,7 +1,7 @@
-"""Instruments that nobody patched: drawn from a generator, one note in, one mono wave out, beside those of the demo.
+"""Instruments that nobody patched, drawn from a random generator: a note in, a mono wave out.
 
-Wavetables behind a resonant low-pass that moves, frequency modulation, strings and bars, noise; some as a tracker would
-play them, from a short sample of few bits at other speeds, with all that such a read adds.
+Wavetables behind a moving resonant low-pass, frequency modulation, strings and bars, noise. Some are played as a
+tracker plays them: from a short sample of few bits at other speeds, with the artefacts of such a read.
 """
 
 from collections.abc import Callable
