@@ -39,8 +39,8 @@ OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.6, 0.7, 0.4, 0.4, 0.06
 VAL_SHARE = 0.05  # of the songs and of the pieces
 LOUDEST = 0.999  # of full scale: LAME may overshoot it; then both sides are turned down
 # How often each variant is drawn: constant bitrates, then what else people's files were made with.
-SHARES = {"32": 0.4, "40": 0.3, "48": 1.2, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
-SHARES |= {"q3_48": 0.2, "q2_64": 0.6, "q7_96": 0.6, "q2_128": 0.2, "plain_128": 0.2, "abr_112": 0.2}
+SHARES = {"32": 0.4, "40": 0.3, "48": 1.4, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
+SHARES |= {"q2_64": 0.6, "q7_96": 0.6, "q2_128": 0.2, "plain_128": 0.2, "abr_112": 0.2}
 SHARES |= {"vbr_130": 0.3, "vbr_190": 0.2}
 
 
