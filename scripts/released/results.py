@@ -14,7 +14,7 @@ DIGITS = 3
 
 
 def read_results(folder: Path, name: str) -> dict[str, Any]:
-    """The table of one evaluation, how it was measured, and the command that repeats it for the shipped model `name`."""
+    """The table of one evaluation, how it was measured, and the command that repeats it for a shipped model."""
     rows = read_csv(folder / "results.csv")
     settings = read_settings(folder / "settings.yaml")
     options = settings["options"]
