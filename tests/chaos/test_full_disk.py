@@ -29,7 +29,9 @@ def fill(folder: Path, leave_kilobytes: int) -> Path:
 
 
 @pytest.mark.parametrize("kilobytes", [64, 400, 700])
-def test_shards(kilobytes: int, small_disk: SmallDisk, tmp_path: Path, fault: Fault) -> None:
+def test_prepare_on_a_full_disk_is_one_line_and_goes_on(
+    kilobytes: int, small_disk: SmallDisk, tmp_path: Path, fault: Fault
+) -> None:
     settings = {"num_demo_songs": 4, "demo_seconds": 3.0, "segment_seconds": 1.0, "min_seconds": 1.0, "workers": 1}
     settings |= {"clips_per_shard": 3, "seed": 4}
     disk = small_disk(4_000)
@@ -48,7 +50,9 @@ def test_shards(kilobytes: int, small_disk: SmallDisk, tmp_path: Path, fault: Fa
 
 
 @pytest.mark.parametrize("kilobytes", [4, 20, 60])
-def test_checkpoints(kilobytes: int, small_disk: SmallDisk, make_run: MakeRun, fault: Fault) -> None:
+def test_training_on_a_full_disk_is_one_line_and_resumes(
+    kilobytes: int, small_disk: SmallDisk, make_run: MakeRun, fault: Fault
+) -> None:
     settings = ["data.num_batches=8", "trainer.max_epochs=3", "callbacks.last.every_n_steps=2"]
     reference = make_run("reference", *settings)
     assert reference.start().wait() == 0, reference.log()[-2000:]
@@ -70,7 +74,9 @@ def test_checkpoints(kilobytes: int, small_disk: SmallDisk, make_run: MakeRun, f
 
 
 @pytest.mark.parametrize("kilobytes", [4, 300, 900])
-def test_restoring(kilobytes: int, small_disk: SmallDisk, tmp_path: Path, fault: Fault) -> None:
+def test_restoring_to_a_full_disk_is_one_line_and_leaves_no_half_file(
+    kilobytes: int, small_disk: SmallDisk, tmp_path: Path, fault: Fault
+) -> None:
     arguments = {"width": 2, "num_blocks": 1, "window_size": 256}
     model = save_bundle(tmp_path / "model", SpectralGain(**arguments), arguments=arguments)
     (tmp_path / "music").mkdir()

@@ -22,7 +22,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", range(NUM_PARTS))
-def test_hostile_audio(part: int, full: bool, model: Path, tmp_path: Path, fault: Fault) -> None:
+def test_damaged_audio_gives_valid_output_or_one_error(
+    part: int, full: bool, model: Path, tmp_path: Path, fault: Fault
+) -> None:
     """Tenths of the whole, so that several cores share it."""
     num_files = 2_200 if full else 110
     good = seeds()

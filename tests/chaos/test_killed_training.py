@@ -27,7 +27,9 @@ def finished(run: Run) -> Run:
     return run
 
 
-def test_sigkill_at_random_moments(make_run: MakeRun, full: bool, fault: Fault) -> None:
+def test_training_killed_at_random_moments_equals_an_uninterrupted_run(
+    make_run: MakeRun, full: bool, fault: Fault
+) -> None:
     num_kills, num_epochs = lengths(full)
     reference = finished(make_run("reference", *settings(num_epochs)))
     run = make_run("killed", *settings(num_epochs), "data.num_workers=1", pause_seconds=0.01)
@@ -53,7 +55,7 @@ def test_sigkill_at_random_moments(make_run: MakeRun, full: bool, fault: Fault) 
     fault("training killed (SIGKILL)", injected=kills, lost=kills - survived)
 
 
-def test_sigterm_saves_before_it_leaves(make_run: MakeRun, full: bool, fault: Fault) -> None:
+def test_sigterm_saves_a_checkpoint_before_the_run_ends(make_run: MakeRun, full: bool, fault: Fault) -> None:
     num_terms, num_epochs = (5, 8) if full else (2, 4)
     reference = finished(make_run("reference", *settings(num_epochs)))
     run = make_run("terminated", *settings(num_epochs), pause_seconds=0.01)
@@ -87,7 +89,7 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, flip_a_bit, empty])
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(damage, make_run: MakeRun, fault: Fault) -> None:
+def test_a_damaged_checkpoint_is_detected_and_the_previous_one_used(damage, make_run: MakeRun, fault: Fault) -> None:
     reference = finished(make_run("reference", *settings(2)))
     run = make_run("damaged", *settings(2), pause_seconds=0.01)
     run.start()
@@ -107,7 +109,7 @@ def test_a_finished_run_goes_on_with_more_epochs(make_run: MakeRun) -> None:
     assert_same_run(run, reference, num_steps=3 * NUM_BATCHES)
 
 
-def test_a_run_may_end_within_an_epoch(make_run: MakeRun) -> None:
+def test_a_run_that_ended_within_an_epoch_goes_on(make_run: MakeRun) -> None:
     run = make_run("short", *settings(3), "trainer.max_steps=5")
     assert run.start().wait() == 0, run.log()[-2000:]
     assert "Traceback" not in run.log()

@@ -71,7 +71,7 @@ def trained(run: Run, rank: int) -> list[list[str]]:
     return [line["keys"] for line in lines(run, "step", rank)]
 
 
-def test_two_processes_are_one_run(make_run: MakeRun, shards: Path) -> None:
+def test_two_processes_train_like_one(make_run: MakeRun, shards: Path) -> None:
     two, one = make_run("two", *SETTINGS, *TWO), make_run("one", *SETTINGS, *ONE)
     finish(start_pair(two), two)
     assert one.start().wait() == 0, one.log()[-2000:]
@@ -110,7 +110,7 @@ def test_two_processes_are_one_run(make_run: MakeRun, shards: Path) -> None:
     )
 
 
-def test_one_of_two_processes_is_terminated_and_both_resume(make_run: MakeRun, fault: Fault) -> None:
+def test_sigterm_to_one_of_two_processes_ends_both_and_they_resume(make_run: MakeRun, fault: Fault) -> None:
     """SIGTERM reaches one alone, as from `kill`: both leave after the same step, and go on as if never."""
     reference = make_run("reference", *SETTINGS, *TWO)
     finish(start_pair(reference), reference)

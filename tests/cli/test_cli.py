@@ -1,4 +1,4 @@
-"""The command lines as people type them: `upscale restore`, `info`, `listen`, and `python infer.py`."""
+"""The command lines as people type them: `upscale restore`, `info`, `listen`."""
 
 import io
 import json
@@ -12,22 +12,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from upscale import audio
 from upscale.cli import main
 from upscale.cli.view import View
 from upscale.codec import CodecSpec, encode
-from upscale.errors import UserError
 from upscale.models import WaveletUNet
 from upscale.restore import Restorer
 from upscale.restore.batch import Outcome
 from upscale.restore.bundle import save_bundle
-from upscale.restore.infer import infer
 from upscale.restore.library import Job
 
-ROOT = Path(__file__).parents[2]
 RATE = 44_100
 
 
@@ -47,12 +43,7 @@ def mp3() -> bytes:
     return encode(wav.astype(np.float32), CodecSpec(bitrate=128))
 
 
-def _run(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **{"cwd": ROOT, **options})
-
-
-def test_restore_one_file(model, mp3, tmp_path, capsys):
+def test_restore_writes_the_file_its_picture_and_the_report(model, mp3, tmp_path, capsys):
     song = tmp_path / 'Song (live), Pt. 1 = [best]; it\'s "new" €.mp3'
     song.write_bytes(mp3)
     assert main(["restore", str(song), "--model", str(model), "--pictures", "--report", str(tmp_path / "r.json")]) == 0
@@ -101,7 +92,7 @@ def test_restore_a_list_from_a_file(model, mp3, tmp_path):
     assert status == 0 and [path.name for path in out.iterdir()] == ["Ünïcode = [1], a.flac"]
 
 
-def test_file_names_that_are_not_text(model, mp3, tmp_path, capsys):
+def test_file_names_that_are_not_text_are_restored(model, mp3, tmp_path, capsys):
     song = os.fsencode(tmp_path) + b"/caf\xe9.mp3"
     with open(song, "wb") as file:
         file.write(mp3)
@@ -120,20 +111,20 @@ def test_file_names_that_are_not_text(model, mp3, tmp_path, capsys):
         (["play"], "no command 'play'"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message, capsys):
+def test_a_usage_mistake_is_one_line(arguments, message, capsys):
     assert main(arguments) != 0
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", [["--mix", "1.5"], ["--jobs", "0"], ["--format", "mp3"], ["--ceiling", "loud"]])
-def test_impossible_options_are_refused(option, capsys):
+def test_an_option_out_of_range_is_refused(option, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["restore", "x.mp3", *option])
     assert stopped.value.code == 2 and option[0] in capsys.readouterr().err
 
 
-def test_info(model, mp3, tmp_path, capsys):
+def test_info_describes_files_as_text_and_json(model, mp3, tmp_path, capsys):
     (tmp_path / "a.mp3").write_bytes(mp3)
     assert main(["info", str(tmp_path / "a.mp3"), "--model", str(model)]) == 0
     text = capsys.readouterr().out
@@ -150,7 +141,7 @@ def test_listen_measures_where_there_is_no_sound_card(model, mp3, tmp_path, caps
     assert "latency" in (text := capsys.readouterr().out) and "0.5 s of sound at" in text
 
 
-def test_listen_plays_what_restoring_gives(model, mp3, tmp_path, monkeypatch, capsys):
+def test_listen_plays_the_restored_sound(model, mp3, tmp_path, monkeypatch, capsys):
     """A sound card that keeps what it is given."""
     played = []
 
@@ -176,7 +167,7 @@ def test_listen_plays_what_restoring_gives(model, mp3, tmp_path, monkeypatch, ca
     assert "latency" in capsys.readouterr().out
 
 
-def test_a_terminal_shows_a_bar_for_each_file_and_one_for_all(tmp_path):
+def test_view_shows_a_bar_for_each_file_and_one_for_all(tmp_path):
     """What is drawn while two files are at work: names, shares done and the time left; then a line for each."""
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     jobs = [Job(tmp_path / name, tmp_path / f"{name}.flac", "PCM_24") for name in ("one [x].mp3", "two.mp3")]
@@ -194,58 +185,9 @@ def test_a_terminal_shows_a_bar_for_each_file_and_one_for_all(tmp_path):
     assert f"failed: {jobs[1].source}: broken" in console.file.getvalue()
 
 
-def test_infer_restores_from_a_checkpoint_with_a_hard_name(mp3, tmp_path):
-    arguments = {"channels": 1, "num_layers": 2, "num_filters": 4, "kernel_size": 4}
-    state = {f"net.{name}": value for name, value in WaveletUNet(**arguments).state_dict().items()}
-    described = {"class": "upscale.models.WaveletUNet", "arguments": arguments}
-    torch.save({"upscale_model": described, "state_dict": state}, tmp_path / "best.ckpt")
-    song = tmp_path / "Song (live), Pt. 1 = [best].mp3"
-    song.write_bytes(mp3)
-    done = _run("infer.py", f"ckpt={tmp_path}/best.ckpt", f'input="{song}"', f"output={tmp_path}/restored.wav")
-    assert done.returncode == 0, done.stderr
-    assert audio.probe(tmp_path / "restored.wav").num_samples == RATE
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".ckpt", ".mp3", ".wav"]
-
-
-def test_infer_takes_the_shipped_model_and_says_where_checkpoints_are(mp3, tmp_path):
-    """No checkpoint and no output named: what `upscale restore` would write, and one line about other models."""
-    (tmp_path / "outputs/run/checkpoints").mkdir(parents=True)
-    (tmp_path / "outputs/run/checkpoints/best.ckpt").touch()
-    (tmp_path / "song.mp3").write_bytes(mp3)
-    done = _run(ROOT / "infer.py", "input=song.mp3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    line = done.stderr.splitlines()[0]
-    assert "no ckpt=PATH named: using fidelity" in line and "outputs/run/checkpoints/best.ckpt" in line
-    assert done.stdout.startswith("song.restored.flac: 1.00 s")
-    expected = Restorer.load("fidelity")(audio.read(tmp_path / "song.mp3")[0], RATE, bitrate=128)
-    restored, _ = audio.read(tmp_path / "song.restored.flac")
-    gain = np.sqrt(np.square(restored).sum() / np.square(expected).sum())
-    np.testing.assert_allclose(restored, gain * expected, atol=1e-5)
-    assert np.abs(restored - audio.read(tmp_path / "song.mp3")[0]).max() > 1e-3
-
-
-@pytest.mark.parametrize(("name", "lines"), [("restore_level", 0), ("match_level", 1)])
-def test_infer_takes_restore_level_and_its_deprecated_name(name, lines, model, mp3, tmp_path, capsys, monkeypatch):
-    (tmp_path / "song.mp3").write_bytes(mp3)
-    used = []
-    monkeypatch.setattr("upscale.restore.infer.restore_file", lambda *_, **__: used.append(_[3]) or 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        infer(ckpt=str(model), input=str(tmp_path / "song.mp3"), output=None, **{name: True})
-    assert [options.restore_level for options in used] == [True]
-    assert capsys.readouterr().err.count("match_level is deprecated: use restore_level") == lines
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [(None, "add input=song.mp3"), ("nowhere.mp3", "nowhere.mp3: no such file")]
-)
-def test_infer_names_what_is_missing(name, message):
-    with pytest.raises(UserError, match=message):
-        infer(ckpt=None, input=name, output=None)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_leaves_no_half_file_and_goes_on(model, tmp_path, number):
+def test_an_interrupted_run_leaves_no_half_file_and_goes_on(model, tmp_path, number):
     """Ctrl-C in the middle of the first file; then the same command finishes."""
     slow = {"channels": 2, "num_layers": 4, "num_filters": 16}
     save_bundle(tmp_path / "slow", WaveletUNet(**slow), arguments=slow, bitrates=[320])

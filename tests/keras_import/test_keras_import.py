@@ -37,7 +37,7 @@ def difference(model, weights, length):
     return np.abs(found - expected).max()
 
 
-def test_the_fixture_computes_what_the_original_computes():
+def test_the_fixture_equals_the_numpy_form():
     model = load_keras_weights(FIXTURE)
     assert difference(model, random_weights(**SMALL), length=301) < 1e-9
 
@@ -53,13 +53,13 @@ def test_the_fixture_computes_what_the_original_computes():
     ],
 )
 @pytest.mark.parametrize("length", [256, 301])
-def test_other_sizes_are_read_from_the_shapes(tmp_path, changes, length):
+def test_sizes_and_wavelets_are_read_from_the_tensor_shapes(tmp_path, changes, length):
     weights = random_weights(**{**SMALL, **changes})
     write_h5(tmp_path / "other.weights.h5", weights)
     assert difference(load_keras_weights(tmp_path / "other.weights.h5"), weights, length) < 1e-9
 
 
-def test_a_keras_archive_gives_the_same(tmp_path):
+def test_a_keras_archive_loads_like_its_weights_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
         archive.write(FIXTURE, "model.weights.h5")
         archive.writestr("config.json", "{}")
@@ -86,7 +86,7 @@ def broken(change):
         ),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
+def test_missing_extra_and_misshapen_tensors_are_named(tmp_path, change, message):
     write_h5(tmp_path / "broken.weights.h5", broken(change))
     with pytest.raises(UserError, match=message):
         load_keras_weights(tmp_path / "broken.weights.h5")
@@ -117,7 +117,7 @@ def test_the_bundle_holds_the_same_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_script_says_one_line_for_a_wrong_file(tmp_path):
+def test_import_keras_on_a_wrong_file_is_one_line(tmp_path):
     script = Path(__file__).parents[2] / "scripts" / "import_keras.py"
     (tmp_path / "text.h5").write_text("no h5")
     command = [sys.executable, script, f"weights={tmp_path / 'text.h5'}", f"out={tmp_path / 'bundle'}"]

@@ -56,7 +56,7 @@ def noise(length):
 
 
 @pytest.mark.parametrize("length", [301, 512, 1023])
-def test_every_stage_of_the_fixture(length):
+def test_every_stage_equals_the_numpy_form(length):
     weights, wav = random_weights(**SMALL), noise(length)
     expected = run(weights, SMALL["num_layers"], wav)
     found = stages_of(load_keras_weights(FIXTURE).double(), torch.tensor(wav)[None, None])
@@ -67,7 +67,7 @@ def test_every_stage_of_the_fixture(length):
 
 @needs_the_original
 @pytest.mark.parametrize("name", ["tiny.weights.h5", "tiny.keras"])
-def test_the_original_in_double_precision(name):
+def test_the_output_equals_the_original_in_double_precision(name):
     x, y64 = np.load(ORIGINAL / "tiny_io.npz")["x"], np.load(ORIGINAL / "tiny_y64.npz")["y64"]
     model = load_keras_weights(ORIGINAL / name).double()
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_the_original_in_double_precision(name):
 
 
 @needs_the_original
-def test_the_original_in_single_precision():
+def test_the_output_equals_the_original_in_single_precision():
     values = np.load(ORIGINAL / "tiny_io.npz")
     with torch.no_grad():
         found = load_keras_weights(ORIGINAL / "tiny.weights.h5")(torch.tensor(values["x"]).transpose(1, 2))
@@ -87,7 +87,7 @@ def test_the_original_in_single_precision():
 
 @needs_the_original
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_every_stage_of_the_original(dtype):
+def test_every_stage_equals_the_original(dtype):
     """Its activations are float32; LayerNorm over two channels amplifies their rounding to some 1e-3 deep inside."""
     expected = np.load(ORIGINAL / "tiny_intermediates.npz")
     x = torch.tensor(np.load(ORIGINAL / "tiny_io.npz")["x"], dtype=dtype).transpose(1, 2)
@@ -102,7 +102,7 @@ def test_every_stage_of_the_original(dtype):
 
 @pytest.mark.slow
 @needs_the_original
-def test_the_full_size_has_every_name_and_shape():
+def test_the_full_size_has_the_names_and_shapes_of_the_original():
     """Its h5's tree against our layout, and against the network that is built from it."""
     layer, tree = "", {}
     for line in (ORIGINAL / "full_h5_tree.txt").read_text().splitlines():
@@ -127,7 +127,7 @@ def test_the_full_size_has_every_name_and_shape():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["initial_conv", "dwt_3", "up_conv1_7", "bottleneck_norm2", "output_conv"])
-def test_a_layer_of_the_full_size_that_is_missing_is_named(tmp_path, name):
+def test_a_missing_layer_is_named(tmp_path, name):
     weights = random_weights(**FULL)
     del weights[name]
     write_h5(tmp_path / "broken.weights.h5", weights)

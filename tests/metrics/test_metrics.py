@@ -94,7 +94,7 @@ def test_multi_resolution_stft_is_scipys():
     assert metrics.multi_resolution_stft(clean, other) == pytest.approx(np.mean(expected), abs=1e-9)
 
 
-def test_band_errors_see_their_own_band_only():
+def test_band_errors_measure_their_own_band_only():
     low, high = tone(1_000), tone(15_000)
     bands = {"cutoff_hz": 8_000, "sample_rate": RATE}
     assert metrics.error_above(low + high, low, **bands) == pytest.approx(0, abs=0.01), "all of it is lost"
@@ -113,7 +113,7 @@ def test_cutoff_of_a_low_pass_is_found():
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_batches_and_kinds(name: str):
+def test_metrics_keep_batch_shape_and_array_kind(name: str):
     clean, other = (wav.reshape(2, 3, 2, 3000) for wav in pair(12, 3000))
     values = PLAIN[name](clean, other)
     assert isinstance(values, np.ndarray) and values.shape == (2, 3)
@@ -149,7 +149,7 @@ def test_an_all_zero_reference_has_no_ratio(name: str):
             assert np.isnan(value)
 
 
-def test_an_all_zero_estimate_is_as_bad_as_its_definition_says():
+def test_an_all_zero_estimate_has_the_value_of_the_definition():
     clean, silence = noise(2, 3000), np.zeros((2, 3000), np.float32)
     assert metrics.sdr(clean, silence) == pytest.approx(0)
     assert metrics.si_sdr(clean, silence) == -200
@@ -168,7 +168,7 @@ def test_visqol_falls_with_damage_and_mixes_down():
     assert metrics.visqol(clean, clean[::-1].copy(), RATE) == best, "swapped channels have the same mean"
 
 
-def test_visqol_rules(monkeypatch: pytest.MonkeyPatch):
+def test_visqol_is_nan_for_short_or_silent_clips_and_names_its_package(monkeypatch: pytest.MonkeyPatch):
     short = noise(2, RATE // 2)
     assert np.isnan(metrics.visqol(short, short, RATE))
     assert np.isnan(metrics.visqol(np.zeros((2, 2 * RATE)), noise(2, 2 * RATE), RATE))

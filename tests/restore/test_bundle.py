@@ -14,7 +14,7 @@ from upscale.restore import Restorer
 from upscale.restore.bundle import load_bundle, save_bundle
 
 
-def test_round_trip(halver, noise, tmp_path):
+def test_a_saved_bundle_loads_the_same_model(halver, noise, tmp_path):
     model = halver(channels=2, num_layers=2, level=0.7)
     arguments = {"channels": 2, "num_layers": 2}
     folder = save_bundle(tmp_path / "m", model, arguments=arguments, bitrates=[64, 128], metrics={"si_sdr": 0.4})
@@ -27,7 +27,7 @@ def test_round_trip(halver, noise, tmp_path):
     assert Restorer.load(folder, device="cpu").traits.bitrates == (64, 128)
 
 
-def test_half_precision_halves_the_file_and_comes_back_as_float32(tmp_path):
+def test_a_half_precision_bundle_is_half_as_large_and_loads_as_float32(tmp_path):
     model = SpectralGain(num_blocks=1)
     torch.nn.init.normal_(model.equaliser, std=0.1)
     folders = [
@@ -41,7 +41,7 @@ def test_half_precision_halves_the_file_and_comes_back_as_float32(tmp_path):
     torch.testing.assert_close(loaded.equaliser, model.equaliser, atol=1e-3, rtol=0)
 
 
-def test_checkpoint_of_training(halver, tmp_path):
+def test_a_training_checkpoint_loads_like_a_bundle(halver, tmp_path):
     model = halver(channels=1, level=0.3)
     path = tmp_path / "best.ckpt"
     state = {f"net.{name}": value for name, value in model.state_dict().items()}
@@ -59,7 +59,7 @@ def _edit(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     "name", ["os.system", "torch.nn.Linear", "upscale.models.nn", "upscale.models.torch.nn.Linear"]
 )
-def test_only_our_models_are_built(halver, tmp_path, name):
+def test_a_class_outside_upscale_models_is_refused(halver, tmp_path, name):
     folder = save_bundle(tmp_path / "m", halver(), arguments={})
     _edit(folder, **{"class": name})
     with pytest.raises(UserError, match=r"not a model of upscale\.models"):
@@ -85,7 +85,7 @@ def test_checkpoint_that_runs_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_damage_is_named(halver, tmp_path):
+def test_a_damaged_bundle_is_refused_with_what_is_wrong(halver, tmp_path):
     folder = save_bundle(tmp_path / "m", halver(), arguments={})
     with pytest.raises(UserError, match="refuses its arguments"):
         _edit(folder, arguments={"colour": 3})

@@ -16,7 +16,6 @@ from upscale import audio
 from upscale.errors import UserError
 from upscale.restore import Restorer
 from upscale.restore.files import FileOptions, restore_file
-from upscale.restore.prefetch import prefetch
 
 WAV = music()
 # Bytes of an MP3, by name: three encoders, modes, and what happens to files in the wild.
@@ -47,7 +46,7 @@ def unchanged(identity) -> Restorer:
 
 
 @pytest.mark.parametrize("name", MP3S)
-def test_identity_gives_back_every_mp3(unchanged, tmp_path, name):
+def test_identity_model_gives_back_every_decoded_mp3(unchanged, tmp_path, name):
     source = save(tmp_path / "song.mp3", MP3S[name]())
     decoded, sample_rate = audio.read(source)
     result = restore_file(unchanged, source, tmp_path / "out.wav", FileOptions(ceiling_db=20))
@@ -57,7 +56,7 @@ def test_identity_gives_back_every_mp3(unchanged, tmp_path, name):
     np.testing.assert_allclose(restored, decoded, atol=1e-6)
 
 
-def test_equals_restoring_in_memory(halver, tmp_path):
+def test_restore_file_equals_restoring_in_memory(halver, tmp_path):
     restorer = Restorer.from_module(halver(channels=2, level=0.01), device="cpu")
     source = save(tmp_path / "song.mp3", by_lame(music(seconds=9.0)))
     decoded, rate = audio.read(source)
@@ -99,7 +98,7 @@ def test_true_peak_stays_below_the_ceiling(unchanged, tmp_path, ceiling_db, name
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
-def test_full_scale_never_clips(unchanged, tmp_path, subtype, caplog):
+def test_a_full_scale_square_wave_never_clips(unchanged, tmp_path, subtype, caplog):
     square = np.sign(np.sin(2 * np.pi * 100 * np.arange(RATE) / RATE) + 1e-9).astype(np.float32)
     audio.write(tmp_path / "in.wav", square[None], RATE, "FLOAT")
     restore_file(unchanged, tmp_path / "in.wav", tmp_path / "out.flac", FileOptions(subtype=subtype))
@@ -107,21 +106,21 @@ def test_full_scale_never_clips(unchanged, tmp_path, subtype, caplog):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_channels_survive(unchanged, tmp_path, channels):
+def test_restored_file_has_the_channels_of_its_input(unchanged, tmp_path, channels):
     wav = music(channels=channels)
     audio.write(tmp_path / "in.wav", wav, RATE)
     restore_file(unchanged, tmp_path / "in.wav", tmp_path / "out.flac")
     np.testing.assert_allclose(audio.read(tmp_path / "out.flac")[0], wav, atol=2**-22)
 
 
-def test_file_time_survives(unchanged, tmp_path):
+def test_restored_file_has_the_time_of_its_input(unchanged, tmp_path):
     source = save(tmp_path / "song.mp3", by_lame(WAV))
     os.utime(source, (1e9, 1.1e9))
     restore_file(unchanged, source, tmp_path / "deep/er/out.flac")
     assert (tmp_path / "deep/er/out.flac").stat().st_mtime == 1.1e9
 
 
-def test_failure_leaves_nothing_and_keeps_what_was_there(unchanged, tmp_path):
+def test_interrupted_restoring_leaves_no_new_file_and_keeps_the_old_one(unchanged, tmp_path):
     source = save(tmp_path / "in/song.mp3", by_lame(music(seconds=9.0)))
     target = save(tmp_path / "out.flac", b"older")
 
@@ -136,7 +135,7 @@ def test_failure_leaves_nothing_and_keeps_what_was_there(unchanged, tmp_path):
 
 
 @pytest.mark.parametrize(("data", "reason"), [(b"no music at all" * 99, "cannot be read"), (b"", "cannot be read")])
-def test_what_is_no_audio_is_named(unchanged, tmp_path, data, reason):
+def test_a_file_without_audio_is_refused_by_name(unchanged, tmp_path, data, reason):
     source = save(tmp_path / "song.mp3", data)
     with pytest.raises(UserError, match=reason):
         restore_file(unchanged, source, tmp_path / "out.flac")
@@ -148,28 +147,6 @@ def test_input_is_never_overwritten(unchanged, tmp_path):
     (tmp_path / "link.wav").hardlink_to(tmp_path / "song.wav")
     with pytest.raises(UserError, match="is the input itself"):
         restore_file(unchanged, tmp_path / "song.wav", tmp_path / "link.wav")
-
-
-def test_prefetch_overlaps_is_bounded_and_passes_errors_on():
-    """The producer works while the consumer holds an item, is bounded, and its error arrives."""
-    made: list[int] = []
-
-    def produce():
-        for number in range(100):
-            made.append(number)
-            yield number
-        raise ValueError("at the end")
-
-    items = prefetch(produce(), depth=2)
-    assert next(items) == 0
-    waited = threading.Event()
-    for _ in range(50):
-        if len(made) >= 3:
-            break
-        waited.wait(0.02)
-    assert 3 <= len(made) <= 5
-    with pytest.raises(ValueError, match="at the end"):
-        list(items)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from upscale.restore.hub import from_pretrained, push
 COMMIT = "a" * 40
 
 
-def test_push_and_load(halver, noise, tmp_path, monkeypatch):
+def test_a_pushed_bundle_loads_from_the_hub_cache(halver, noise, tmp_path, monkeypatch):
     """What `push` uploads is laid into the client's own cache, and `from_pretrained` reads it there without a net."""
     cache = tmp_path / "cache"
     repo = cache / "models--me--tiny"
@@ -57,7 +57,7 @@ def test_push_and_load(halver, noise, tmp_path, monkeypatch):
         from_pretrained("me/other", local_files_only=True)
 
 
-def test_what_cannot_be_loaded_is_not_uploaded(tmp_path):
+def test_push_refuses_a_folder_that_does_not_load(tmp_path):
     (tmp_path / "model.yaml").write_text("class: os.system")
     with pytest.raises(UserError, match="no model bundle"):
         push(tmp_path, "me/bad")

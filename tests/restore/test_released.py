@@ -40,7 +40,7 @@ def stated(name: str) -> dict[int, dict[str, float]]:
 
 @pytest.mark.parametrize("bitrate", BITRATES)
 @pytest.mark.parametrize("name", ["fidelity", "perceptual"])
-def test_the_bundle_does_what_its_card_says(name: str, bitrate: int) -> None:
+def test_a_shipped_bundle_scores_what_its_card_states(name: str, bitrate: int) -> None:
     row = stated(name)[bitrate]
     gain = si_sdr(clean(), restored(name, bitrate)) - si_sdr(clean(), degraded(bitrate))
     assert gain == pytest.approx(row["restored_si_sdr"] - row["degraded_si_sdr"], abs=TOLERANCE_DB)
@@ -48,13 +48,13 @@ def test_the_bundle_does_what_its_card_says(name: str, bitrate: int) -> None:
 
 
 @pytest.mark.parametrize("bitrate", BITRATES)
-def test_fidelity_gains_and_perceptual_fills(bitrate: int) -> None:
+def test_fidelity_raises_si_sdr_and_perceptual_lowers_lsd(bitrate: int) -> None:
     assert si_sdr(clean(), restored("fidelity", bitrate)) > si_sdr(clean(), degraded(bitrate)) + 0.1
     assert lsd(clean(), restored("perceptual", bitrate)) < 0.8 * lsd(clean(), degraded(bitrate))
 
 
 @pytest.mark.parametrize("name", ["fidelity", "perceptual"])
-def test_a_quiet_file_gains_as_a_loud_one_does(name: str) -> None:
+def test_a_quiet_file_scores_like_a_loud_one(name: str) -> None:
     quiet = Restorer.load(name)(0.1 * degraded(64), 44_100) * 10
     assert si_sdr(clean(), quiet) > si_sdr(clean(), degraded(64)) - 0.3
     assert lsd(clean(), quiet) < lsd(clean(), restored(name, 64)) + 0.1
@@ -73,7 +73,7 @@ def test_a_bundle_is_small_and_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("bitrate", [192, 320])
 @pytest.mark.parametrize("name", ["fidelity", "perceptual"])
-def test_a_good_file_is_left_alone_told_the_bitrate_or_not(name: str, bitrate: int) -> None:
+def test_a_good_file_is_unchanged_with_and_without_its_bitrate(name: str, bitrate: int) -> None:
     wav = roundtrip(clean(), CodecSpec(bitrate=bitrate), 44_100)
     restorer = Restorer.load(name)
     assert np.array_equal(restorer(wav, 44_100, bitrate=bitrate), wav)

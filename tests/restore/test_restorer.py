@@ -13,7 +13,7 @@ from upscale.restore import Restorer
 RATE = 44_100
 
 
-def test_chunked_equals_whole(halver, noise):
+def test_chunks_equal_one_call_on_the_whole(halver, noise):
     model = halver(channels=2)
     wav = noise(2, 10_007)
     whole = model(torch.from_numpy(wav)[None])[0].detach().numpy()
@@ -23,7 +23,7 @@ def test_chunked_equals_whole(halver, noise):
         np.testing.assert_allclose(chunked, whole, atol=1e-6)
 
 
-def test_too_little_context_would_show(halver, noise):
+def test_too_little_context_changes_the_result(halver, noise):
     """The comparison above can fail: a model that needs more than it says has seams."""
     model = halver(channels=1)
     model.context = 0
@@ -35,7 +35,7 @@ def test_too_little_context_would_show(halver, noise):
 
 @pytest.mark.parametrize("shape", [(1, 999), (2, 999), (6, 999), (3, 2, 999), (3, 1, 999), (2, 0), (2, 1)])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_kind_and_shape(identity, noise, shape, channels):
+def test_restorer_keeps_array_kind_and_shape(identity, noise, shape, channels):
     restorer = Restorer.from_module(identity(channels=channels), device="cpu")
     wav = noise(*shape)
     np.testing.assert_array_equal(restorer(wav, RATE), wav)
@@ -45,13 +45,13 @@ def test_kind_and_shape(identity, noise, shape, channels):
 
 @pytest.mark.parametrize("sample_rate", [8_000, 22_050, 32_000, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("num_samples", [1, 500, 30_001])
-def test_identity_at_any_rate_is_exact(identity, noise, sample_rate, num_samples):
+def test_identity_model_is_exact_at_any_sample_rate(identity, noise, sample_rate, num_samples):
     restorer = Restorer.from_module(identity(channels=2), device="cpu")
     wav = noise(2, num_samples)
     np.testing.assert_array_equal(restorer(wav, sample_rate), wav)
 
 
-def test_other_rate_equals_resampling_by_hand(halver, noise):
+def test_another_sample_rate_equals_resampling_by_hand(halver, noise):
     from upscale.audio import resample
 
     model = halver(channels=2)
@@ -63,14 +63,14 @@ def test_other_rate_equals_resampling_by_hand(halver, noise):
     np.testing.assert_allclose(restored, expected, atol=1e-5)
 
 
-def test_mono_model_takes_channels_one_by_one(halver, noise):
+def test_mono_model_restores_channels_one_by_one(halver, noise):
     restorer = Restorer.from_module(halver(channels=1), device="cpu")
     wav = noise(2, 3_000)
     one_by_one = np.concatenate([restorer(wav[:1], RATE), restorer(wav[1:], RATE)])
     np.testing.assert_allclose(restorer(wav, RATE), one_by_one, atol=1e-7)
 
 
-def test_stereo_model_on_mono_is_the_mean_of_two(halver, noise):
+def test_stereo_model_on_mono_is_the_mean_of_both_outputs(halver, noise):
     restorer = Restorer.from_module(halver(channels=2), device="cpu")
     wav = noise(1, 3_000)
     both = restorer(np.repeat(wav, 2, axis=0), RATE)
@@ -88,7 +88,7 @@ def test_bitrate_and_mix_reach_the_model(halver, noise):
 
 @pytest.mark.parametrize("sample_rate", [44_100, 48_000, 22_050])
 @pytest.mark.parametrize("block", [1, 37, 1_024, 7_777, 50_000])
-def test_stream_equals_offline(halver, noise, sample_rate, block):
+def test_stream_equals_one_call_on_the_whole(halver, noise, sample_rate, block):
     restorer = Restorer.from_module(halver(channels=2), device="cpu")
     wav = noise(2, 2_003 if block == 1 else 30_011)
     stream = restorer.stream(sample_rate, chunk_seconds=0.03)
@@ -105,12 +105,12 @@ def test_stream_equals_offline(halver, noise, sample_rate, block):
 @pytest.mark.parametrize(
     ("wav", "rate"), [(np.zeros(5, np.float32), RATE), (np.zeros((2, 5), np.int16), RATE), (np.zeros((2, 5)), 0)]
 )
-def test_wrong_input_is_named(identity, wav, rate):
+def test_a_wav_of_wrong_shape_kind_or_rate_is_refused(identity, wav, rate):
     with pytest.raises(UserError, match="must be"):
         Restorer.from_module(identity(), device="cpu")(wav, rate)
 
 
-def test_missing_model_says_where_models_are(tmp_path, monkeypatch):
+def test_a_missing_model_is_refused_with_a_list_of_models(tmp_path, monkeypatch):
     """One checkpoint for each run, the best where there is one."""
     for run, name in (("a", "best"), ("a", "last"), ("b", "last")):
         (tmp_path / f"outputs/{run}/checkpoints").mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def test_missing_model_says_where_models_are(tmp_path, monkeypatch):
     assert all(path in str(raised.value) for path in named) and "a/checkpoints/last" not in str(raised.value)
 
 
-def test_missing_device_is_named(identity):
+def test_a_missing_device_is_refused_by_name(identity):
     with pytest.raises(UserError, match="use auto"):
         Restorer.from_module(identity(), device="tpu")
 
@@ -177,7 +177,7 @@ def test_a_model_of_two_stages_in_chunks_equals_one_call(channels, rate):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "tolerance"), [("fidelity", 1e-5), ("perceptual", 1e-4)])
-def test_a_shipped_models_stream_equals_offline(name, tolerance):
+def test_the_stream_of_a_shipped_model_equals_one_call_on_the_whole(name, tolerance):
     """Blocks of 1 to 60,000 samples, as they come; the default chunks of a stream against those of a whole file.
 
     `perceptual` looks as far as its levels are heard (`HEARD_WINDOWS`), not as far as they could be.

@@ -63,7 +63,7 @@ FILES = {
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("kind", TAGS)
-def test_tags_covers_length_and_time_survive(model, tmp_path, kind, file):
+def test_restored_file_keeps_tags_cover_length_and_time(model, tmp_path, kind, file):
     song = save(tmp_path / "song.mp3", FILES[file]())
     untagged, rate = audio.read(song)
     TAGS[kind](song)

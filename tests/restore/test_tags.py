@@ -35,7 +35,7 @@ def _copied(source: Path) -> FLAC:
 
 
 @pytest.mark.parametrize("version", [3, 4])
-def test_id3v2(tmp_path, version):
+def test_id3v2_fields_and_pictures_are_copied(tmp_path, version):
     source = save(tmp_path / "song.mp3", FRAMES)
     tags = id3.ID3()
     tags.add(id3.TIT2(encoding=1, text="Älska — 愛"))
@@ -62,7 +62,7 @@ def test_id3v2(tmp_path, version):
     assert pictures == [(3, "image/jpeg", JPEG, "front"), (4, "image/png", PNG, "back")]
 
 
-def test_id3v1_alone(tmp_path):
+def test_id3v1_fields_are_copied(tmp_path):
     tag = b"TAG" + b"Title".ljust(30, b"\0") + b"Caf\xe9".ljust(30, b"\0") + bytes(30) + b"1999" + bytes(28)
     source = save(tmp_path / "song.mp3", FRAMES + tag + b"\0\x07" + bytes([17]))
     flac = _copied(source)
@@ -70,7 +70,7 @@ def test_id3v1_alone(tmp_path):
     assert (flac["tracknumber"], flac["genre"]) == (["7"], ["Rock"])
 
 
-def test_ape_on_mp3_fills_what_id3_lacks(tmp_path):
+def test_ape_tags_of_an_mp3_add_the_fields_that_id3_lacks(tmp_path):
     source = save(tmp_path / "song.mp3", FRAMES)
     ape = apev2.APEv2()
     ape.update({"Title": "from APE", "Artist": ["A", "B"], "Track": "2/9", "Year": "2001"})
@@ -86,7 +86,7 @@ def test_ape_on_mp3_fills_what_id3_lacks(tmp_path):
     assert [picture.data for picture in flac.pictures] == [PNG]
 
 
-def test_id3_behind_garbage(tmp_path):
+def test_id3_behind_leading_garbage_is_found(tmp_path):
     tagged = save(tmp_path / "tagged.mp3", FRAMES)
     tags = id3.ID3()
     tags.add(id3.TIT2(encoding=3, text="behind"))
@@ -95,7 +95,7 @@ def test_id3_behind_garbage(tmp_path):
     assert _copied(source)["title"] == ["behind"]
 
 
-def test_broken_tag_is_named_and_the_rest_is_kept(tmp_path):
+def test_a_frame_that_cannot_be_copied_is_named_and_the_rest_is_kept(tmp_path):
     good = save(tmp_path / "good.mp3", FRAMES)
     tags = id3.ID3()
     tags.add(id3.TIT2(encoding=3, text="kept"))
@@ -117,14 +117,14 @@ def test_broken_tag_is_named_and_the_rest_is_kept(tmp_path):
         b"ID3\x04\0\0\0\0\0\x14TIT2\0\0\0\x0a\0\0\x01\xff\xfe\0\xd8\x41\0\0\0\0",  # half a letter
     ],
 )
-def test_broken_id3_never_stops_a_file(tmp_path, head):
+def test_broken_id3_leaves_the_audio_intact(tmp_path, head):
     source = save(tmp_path / "song.mp3", head + FRAMES)
     target = _target(tmp_path)
     copy_tags(source, target)
     assert audio.probe(target).num_samples == 1000
 
 
-def test_mp4(tmp_path):
+def test_mp4_atoms_are_copied(tmp_path):
     source = tmp_path / "song.m4a"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("aac", rate=RATE)
@@ -142,7 +142,7 @@ def test_mp4(tmp_path):
     assert "tracktotal" not in flac and flac.pictures[0].data == JPEG
 
 
-def test_ogg_and_flac_pictures(tmp_path):
+def test_ogg_and_flac_pictures_are_copied(tmp_path):
     import base64
 
     source = tmp_path / "song.ogg"
@@ -166,7 +166,7 @@ def test_ogg_and_flac_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".wav", WAVE), (".aiff", AIFF)])
-def test_into_wav_and_aiff_and_back(tmp_path, suffix, kind):
+def test_tags_survive_wav_and_aiff_and_back(tmp_path, suffix, kind):
     source = _target(tmp_path)
     flac = FLAC(source)
     fields = {"title": ["T"], "artist": ["A", "B"], "tracknumber": ["3"], "tracktotal": ["12"], "comment": ["c"]}
@@ -186,7 +186,7 @@ def test_into_wav_and_aiff_and_back(tmp_path, suffix, kind):
     assert audio.probe(target).num_samples == 1000
 
 
-def test_riff_info_chunk(tmp_path):
+def test_riff_info_chunk_is_copied(tmp_path):
     import soundfile
 
     with soundfile.SoundFile(tmp_path / "song.wav", "w", RATE, 1) as file:
@@ -196,5 +196,5 @@ def test_riff_info_chunk(tmp_path):
     assert (flac["title"], flac["artist"]) == (["chunk title"], ["chunk artist"])
 
 
-def test_nothing_to_copy(tmp_path):
+def test_a_file_without_tags_gives_a_file_without_tags(tmp_path):
     assert mutagen.File(_copied(save(tmp_path / "song.mp3", FRAMES)).filename).tags in (None, [])

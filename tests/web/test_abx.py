@@ -25,7 +25,7 @@ def test_a_session_counts_every_answer_once() -> None:
     assert session.tally() == {"num_trials": 2, "num_correct": 1, "p_value": 0.75}
 
 
-def test_a_trial_that_was_left_open_does_not_count() -> None:
+def test_a_trial_without_an_answer_does_not_count() -> None:
     session = Session()
     first, _ = session.start()
     second, x_is = session.start()
@@ -42,7 +42,7 @@ def test_only_a_and_b_are_answers() -> None:
     assert session.tally()["num_trials"] == 0
 
 
-def test_x_is_a_fair_coin() -> None:
+def test_x_is_a_or_b_with_equal_probability() -> None:
     session = Session()
     num_a = sum(session.start()[1] == "A" for _ in range(2000))
     assert binomtest(num_a, 2000, 0.5).pvalue > 1e-6

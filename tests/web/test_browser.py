@@ -110,7 +110,9 @@ class Visitor:
         return path
 
 
-def test_restore_look_and_take_home(chromium: Any, server: Server, music: Path, model: Path, tmp_path: Path) -> None:
+def test_the_page_restores_shows_and_downloads_a_file(
+    chromium: Any, server: Server, music: Path, model: Path, tmp_path: Path
+) -> None:
     with Visitor(chromium, server) as visitor:
         visitor.restore(music)
         flac, wav = visitor.download("flac", tmp_path), visitor.download("wav", tmp_path)
@@ -135,7 +137,7 @@ def test_restore_look_and_take_home(chromium: Any, server: Server, music: Path, 
         assert visitor.page.query_selector("upscale-result") is None
 
 
-def test_what_is_heard_is_the_file_and_switching_keeps_the_position(
+def test_the_player_plays_the_file_and_switching_keeps_the_position(
     chromium: Any, server: Server, music: Path, tmp_path: Path
 ) -> None:
     """What reaches the loudspeaker, recorded: `before` to the sample, then from the switch on `after`, in step."""
@@ -176,7 +178,7 @@ def find_lag(reference: np.ndarray, part: np.ndarray) -> int:
     return int(np.argmax(correlate(reference.mean(0), part.mean(0), mode="valid")))
 
 
-def test_a_blind_test_counts(chromium: Any, server: Server, music: Path) -> None:
+def test_the_blind_test_counts_answers(chromium: Any, server: Server, music: Path) -> None:
     with Visitor(chromium, server) as visitor:
         page = visitor.page
         visitor.restore(music)
@@ -195,7 +197,7 @@ def test_a_blind_test_counts(chromium: Any, server: Server, music: Path) -> None
         assert visitor.errors == []
 
 
-def test_the_page_asks_nobody_else(chromium: Any, server: Server, music: Path) -> None:
+def test_the_page_requests_nothing_from_other_hosts(chromium: Any, server: Server, music: Path) -> None:
     with Visitor(chromium, server) as visitor:
         visitor.restore(music)
         assert [url for url in visitor.requested if not url.startswith((server.url, "data:", "blob:"))] == []
@@ -244,7 +246,7 @@ def test_an_endless_upload_is_cut_off_by_the_server(server: Server) -> None:
     assert sent < 50 * 2**20 and server.files() == []
 
 
-def test_a_name_with_folders_stays_a_name(chromium: Any, server: Server, music: Path, tmp_path: Path) -> None:
+def test_a_file_name_with_folders_is_only_a_name(chromium: Any, server: Server, music: Path, tmp_path: Path) -> None:
     with Visitor(chromium, server) as visitor:
         visitor.restore({"name": "../../../evil.mp3", "mimeType": "audio/mpeg", "buffer": music.read_bytes()})
         assert visitor.download("flac", tmp_path).name == "evil (restored).flac"
@@ -289,7 +291,7 @@ def test_stop_ends_the_job_and_a_closed_tab_takes_its_files_along(chromium: Any,
     wait_for(lambda: server.files() == [], 60)
 
 
-def test_the_end_of_the_server_is_the_end_of_the_files(model: Path, music: Path, tmp_path: Path) -> None:
+def test_the_server_deletes_all_files_when_it_ends(model: Path, music: Path, tmp_path: Path) -> None:
     with serving(tmp_path, "--model", str(model)) as server:
         answer = httpx.post(f"{server.url}upload?name=a.mp3", content=music.read_bytes(), timeout=60)
         assert answer.status_code == 200 and len(server.files()) == 1

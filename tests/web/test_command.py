@@ -39,23 +39,23 @@ def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str], tiny_model
     assert re.match(rf"error: cannot listen on 127\.0\.0\.1 port {port} .*--port", capsys.readouterr().err)
 
 
-def test_the_page_is_for_this_machine_unless_told_otherwise() -> None:
+def test_the_default_host_is_loopback() -> None:
     assert command._parser().parse_args([]).host in LOOPBACK
 
 
-def test_models_are_offered_by_name_and_the_operators_first(tiny_model: Path) -> None:
+def test_models_are_offered_by_name_and_those_of_the_operator_first(tiny_model: Path) -> None:
     models = find_models([str(tiny_model)])
     assert next(iter(models.items())) == ("tiny", tiny_model)
 
 
-def test_two_models_of_one_name_stay_apart(tiny_model: Path, tmp_path: Path) -> None:
+def test_two_models_of_one_name_are_both_offered(tiny_model: Path, tmp_path: Path) -> None:
     other = tmp_path / "tiny"
     other.symlink_to(tiny_model)
     models = find_models([str(tiny_model), str(other)])
     assert {tiny_model, other} <= set(models.values())
 
 
-def test_nothing_to_restore_with_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_server_without_models_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("upscale.web.service.RELEASED", tmp_path)
     with pytest.raises(UserError, match="nothing to restore with"):
         find_models([])

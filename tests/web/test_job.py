@@ -74,7 +74,7 @@ def test_pictures_share_one_scale_and_show_frequency_upwards(tmp_path: Path) -> 
     assert light[1].max() < light[0].max() - 0.1, "20 dB quieter is darker on the same scale"
 
 
-def test_a_lying_or_long_file_is_counted_and_refused(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_file_over_the_length_limit_is_refused_whatever_its_header_says(tmp_path: Path, tiny_model: Path) -> None:
     source = tmp_path / "input.wav"
     soundfile.write(source, np.zeros((8000 * 3, 1), np.float32), 8000)
     request = replace(request_for(source, tiny_model, tmp_path), audio_seconds=2.0)

@@ -70,7 +70,7 @@ def test_an_upload_arrives_byte_for_byte(service: Service) -> None:
 @pytest.mark.parametrize(
     "name", ["../../../etc/passwd", "..%2f..%2fx.mp3", "/etc/passwd", "..\\x", "\x00.mp3", "a/" * 500]
 )
-def test_no_file_name_reaches_outside(service: Service, name: str, tmp_path: Path) -> None:
+def test_upload_names_cannot_leave_their_folder(service: Service, name: str, tmp_path: Path) -> None:
     client = browser(service)
     token = client.post("/upload", params={"name": name}, content=b"x").json()["token"]
     written = {path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"x"}
@@ -113,9 +113,7 @@ class _Slow:
         (_Slow(2, pause=0, error=ClientDisconnect()), "broken off"),
     ],
 )
-def test_an_upload_that_does_not_end_or_stalls_or_drips_or_breaks_is_ended(
-    request_: Any, line: str, tmp_path: Path
-) -> None:
+def test_an_endless_stalled_slow_or_broken_upload_is_ended(request_: Any, line: str, tmp_path: Path) -> None:
     limits = replace(LIMITS, upload_stall_seconds=0.2, upload_seconds=0.5)
     with pytest.raises(UserError, match=line):
         asyncio.run(receive_file(request_, tmp_path / "input.mp3", limits))
@@ -140,7 +138,7 @@ def test_two_users_never_reach_each_others_files(service: Service) -> None:
     assert anna.cookies[COOKIE] != bert.cookies.get(COOKIE)
 
 
-def test_downloads_carry_the_visitors_name_and_the_same_samples(service: Service, tmp_path: Path) -> None:
+def test_downloads_have_the_visitors_file_name_and_the_same_samples(service: Service, tmp_path: Path) -> None:
     client = browser(service)
     workspace = restored(service, client)
     expected, _ = audio.read(workspace.folder / RESTORED)
@@ -162,7 +160,7 @@ def test_the_preview_comes_in_ranges(service: Service) -> None:
 
 
 @pytest.mark.parametrize("kind", ["input", "input.mp3", "..", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "restored.flac"])
-def test_only_named_things_are_served(service: Service, kind: str) -> None:
+def test_other_kinds_of_file_are_not_served(service: Service, kind: str) -> None:
     client = browser(service)
     workspace = restored(service, client)
     for route in ("show", "download"):
@@ -177,7 +175,7 @@ def test_a_file_that_is_not_restored_yet_says_so(service: Service) -> None:
         assert client.get(f"/files/{token}/{path}").json()["error"] == "this file is not restored yet"
 
 
-def test_forgetting_deletes_at_once(service: Service) -> None:
+def test_forget_deletes_the_folder_at_once(service: Service) -> None:
     client = browser(service)
     workspace = restored(service, client)
     assert client.post(f"/files/{workspace.token}/forget").status_code == 200
@@ -233,7 +231,7 @@ def test_an_impossible_excerpt_is_one_line(service: Service, place: dict[str, An
         ("GET", "/static/../../../etc/passwd"),
     ],
 )
-def test_nothing_else_exists(method: str, path: str) -> None:
+def test_other_routes_answer_404(method: str, path: str) -> None:
     """Whatever the application behind the filter would answer."""
 
     async def answers_everything(scope: Any, receive: Any, send: Any) -> None:
@@ -253,7 +251,7 @@ def test_other_hosts_and_other_pages_are_refused(service: Service) -> None:
     assert client.post("/upload", headers={"Origin": "http://127.0.0.1:7860"}, **post).status_code == 200
 
 
-def test_the_session_cookie_is_ours_private_and_kept(service: Service) -> None:
+def test_the_session_cookie_is_random_private_and_kept(service: Service) -> None:
     client = TestClient(
         RequestFilter(Starlette(routes=routes(service)), hosts=LOOPBACK), base_url="http://127.0.0.1:7860"
     )
@@ -282,6 +280,6 @@ def test_other_bodies_are_bounded_whatever_length_they_declare(service: Service)
     assert len(received) <= 65
 
 
-def test_the_browser_is_told_to_stay_here(service: Service) -> None:
+def test_the_content_policy_allows_this_host_only(service: Service) -> None:
     policy = browser(service).get("/page/page.js").headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http:" not in policy and "https:" not in policy

@@ -51,7 +51,7 @@ def test_a_crash_is_one_line_and_the_next_file_gets_a_new_worker(crash: str) -> 
     runner.close()
 
 
-def test_a_hang_ends() -> None:
+def test_a_hanging_worker_is_ended() -> None:
     runner = runner_of("time.sleep(60)", job_stall_seconds=0.4)
     started = time.monotonic()
     with pytest.raises(UserError, match="too long"):
@@ -61,7 +61,7 @@ def test_a_hang_ends() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is watched on Linux only")
-def test_memory_is_bounded() -> None:
+def test_a_worker_over_the_memory_limit_is_ended() -> None:
     hungry = "held = []\n    while True: held.append(bytearray(2**24)); time.sleep(0.01); say(stage='x', fraction=0)"
     runner = runner_of(hungry, worker_bytes=200 * 2**20)
     with pytest.raises(UserError, match="memory"):
@@ -81,7 +81,7 @@ def test_cancelling_stops_the_job_that_runs_and_no_other() -> None:
     runner.close()
 
 
-def test_leaving_the_loop_stops_the_job() -> None:
+def test_closing_the_messages_stops_the_job() -> None:
     runner = runner_of("say(stage=str(os.getpid()), fraction=0); time.sleep(60)")
     messages = runner.run(REQUEST)
     pid = int(next(messages)["stage"])
@@ -90,7 +90,7 @@ def test_leaving_the_loop_stops_the_job() -> None:
     runner.close()
 
 
-def test_a_generator_that_is_dropped_in_the_middle_does_not_hold_the_worker() -> None:
+def test_a_dropped_generator_does_not_hold_the_worker() -> None:
     """As gradio does with a visitor who has gone: no close, and a reference that lives on."""
     runner, ended = runner_of("say(stage='x', fraction=0); time.sleep(60 if name == 'slow' else 0); say(result={})"), []
     dropped = runner.run(replace(REQUEST, name="slow"), after=lambda: ended.append(True))
@@ -101,7 +101,7 @@ def test_a_generator_that_is_dropped_in_the_middle_does_not_hold_the_worker() ->
     runner.close()
 
 
-def test_a_job_that_waits_can_be_cancelled() -> None:
+def test_a_waiting_job_can_be_cancelled() -> None:
     runner = runner_of("say(stage='x', fraction=0); sys.stdin.read(1); say(result={})")
     first, second = runner.run(REQUEST), runner.run(replace(REQUEST, folder="/other"))
     next(first)
@@ -124,7 +124,7 @@ def test_a_job_that_waits_can_be_cancelled() -> None:
     runner.close()
 
 
-def test_one_job_at_a_time() -> None:
+def test_jobs_run_one_at_a_time() -> None:
     """Were two jobs with the worker at once, one would be handed messages of the other."""
     runner = runner_of("say(stage=name, fraction=0); time.sleep(0.2); say(result={'name': name})")
     seen: dict[str, list[object]] = {}
@@ -142,7 +142,7 @@ def test_one_job_at_a_time() -> None:
     runner.close()
 
 
-def test_closing_ends_a_running_job() -> None:
+def test_close_ends_a_running_job() -> None:
     runner = runner_of("say(stage='x', fraction=0); time.sleep(60)")
     messages = runner.run(REQUEST)
     next(messages)

@@ -30,7 +30,7 @@ def test_names_are_shown_without_folders_and_control_characters(name: str, shown
 
 
 @pytest.mark.parametrize("name", ["../../x.mp3", "a/../../b.flac", "..", "x.mp3/..", "x.m%2fp", "~/.ssh/id", "a.\x00"])
-def test_no_name_leaves_the_folder(tmp_path: Path, name: str) -> None:
+def test_file_names_cannot_leave_their_folder(tmp_path: Path, name: str) -> None:
     workspace = Workspaces(Limits(), tmp_path).create("anna", name)
     assert workspace.input.parent == workspace.folder == workspace.folder.resolve()
     assert workspace.input.name.startswith("input") and "/" not in workspace.input.name
@@ -73,7 +73,7 @@ def test_a_full_disk_refuses_the_next_file(tmp_path: Path) -> None:
         workspaces.create("bert", "b.mp3")
 
 
-def test_files_go_by_age_by_tab_and_at_the_end(tmp_path: Path) -> None:
+def test_workspaces_are_deleted_by_age_by_tab_and_on_close(tmp_path: Path) -> None:
     workspaces = Workspaces(replace(Limits(), keep_seconds=600), tmp_path)
     old, used = workspaces.create("anna", "a.mp3"), workspaces.create("bert", "b.mp3")
     old.used_at = used.used_at = time.monotonic() - 601
@@ -86,7 +86,7 @@ def test_files_go_by_age_by_tab_and_at_the_end(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_server_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+def test_folders_of_a_killed_server_are_deleted_by_the_next(tmp_path: Path) -> None:
     dead, alive = Workspaces(Limits(), tmp_path), Workspaces(Limits(), tmp_path)
     dead.create("anna", "a.mp3").input.write_bytes(b"x")
     hour_ago = time.time() - 3600
