@@ -41,7 +41,7 @@ type: $(STAMP)  ## mypy
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## Every benchmark of scripts/benchmarks
-	for name in codec data model; do $(BIN)/python scripts/benchmark.py $$name || exit 1; done
+	for name in codec data model; do $(BIN)/python -m scripts.benchmark $$name || exit 1; done
 
 reproduce-model: $(STAMP)  ## Train the released models again: VAL=DIR [MUSIC=DIR], hours (scripts/released/README.md)
 	VAL="$(VAL)" MUSIC="$(MUSIC)" PYTHON=$(BIN)/python sh scripts/released/reproduce_model.sh

@@ -1,10 +1,8 @@
-"""Speed, measured: `python scripts/benchmark.py blocks|codec|data|margin|model ...`; `NAME -h` lists its options."""
+"""Speed, measured: `python -m scripts.benchmark blocks|codec|data|margin|model ...`; `NAME -h` lists its options."""
 
 import importlib
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `scripts` itself, for its parts
 
 BENCHMARKS = sorted(path.stem for path in (Path(__file__).parent / "benchmarks").glob("[a-z]*.py"))
 
@@ -12,7 +10,7 @@ BENCHMARKS = sorted(path.stem for path in (Path(__file__).parent / "benchmarks")
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in BENCHMARKS:
-        sys.exit(f"name a benchmark: python scripts/benchmark.py {'|'.join(BENCHMARKS)}")
+        sys.exit(f"name a benchmark: python -m scripts.benchmark {'|'.join(BENCHMARKS)}")
     importlib.import_module(f"scripts.benchmarks.{name}").main(sys.argv[2:])
 
 

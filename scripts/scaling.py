@@ -24,8 +24,10 @@ PARAMETERS, GIGABYTE = 12_652_274, 1e9
 class Rates:
     """Per core: one-second mono clips degraded a second, and hours of music made into shards an hour."""
 
-    codec_clips: float = 110.1  # docs/benchmarks.md, `scripts/benchmark.py codec --clock cpu`
-    pipeline_share: float = 0.9  # of workers times codec that the data module delivers: `scripts/benchmark.py data`
+    codec_clips: float = 110.1  # docs/benchmarks.md, `python -m scripts.benchmark codec --clock cpu`
+    pipeline_share: float = (
+        0.9  # of workers times codec that the data module delivers: `python -m scripts.benchmark data`
+    )
     shard_hours: float = 234.0  # `scripts/scaling.py --measure`, stereo at 44.1 kHz
 
 

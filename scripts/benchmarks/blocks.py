@@ -1,4 +1,4 @@
-"""Convolutions of the Wavelet U-Net between blocks of S samples: python scripts/benchmark.py blocks [--device cuda]
+"""Convolutions of the Wavelet U-Net between blocks of S samples: python -m scripts.benchmark blocks [--device cuda]
 
 For each of its larger ones and each S, milliseconds of the forward pass and of both gradients, the plain form's (S = 1)
 and the blocks' in turn. The row that `upscale.models.ops.blocked_conv.block_size` chooses is marked.
@@ -46,7 +46,7 @@ def operations(length: int, weight: Tensor, size: int, batch: int) -> list[Calla
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="benchmark.py blocks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmark blocks", description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=32, help="clips of a second (default 32)")

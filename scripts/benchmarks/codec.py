@@ -36,7 +36,7 @@ CLOCKS = ("wall", "cpu")
 
 def main(argv: list[str]) -> None:
     """Measure, print a table, and write the same figures as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="benchmark.py codec", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmark codec", description=__doc__)
     parser.add_argument("--bitrate", type=int, default=128, help="kbit/s (default 128)")
     parser.add_argument("--repeats", type=int, default=15, help="rounds (default 15)")
     parser.add_argument("--seconds", type=int, nargs="+", default=[1, 10], help="clip lengths (default 1 10)")

@@ -1,4 +1,4 @@
-"""Where the data pipeline's time goes: python scripts/benchmark.py data [--json FILE], two minutes.
+"""Where the data pipeline's time goes: python -m scripts.benchmark data [--json FILE], two minutes.
 
 One epoch of clips, the same for all: the codec alone on what the workers encode (clip and margins), the same clips as
 items of the data set, then the DataLoader with one worker and with one for each core, and beside it the codec alone in
@@ -37,7 +37,7 @@ Encoded = tuple[np.ndarray, CodecSpec]
 
 def main(argv: list[str]) -> None:
     """Measure, print two tables, and write the same figures as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="benchmark.py data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmark data", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--workers", type=int, default=num_cores(), help="(default: one for each core)")

@@ -1,4 +1,4 @@
-"""How much music must the encoder hear before a clip? python scripts/benchmark.py margin [--music DIR]
+"""How much music must the encoder hear before a clip? python -m scripts.benchmark margin [--music DIR]
 
 A second of music is cut from an encoding that began `margin` earlier and, as the reference, from one that began four
 seconds earlier, on the same grid of MP3 frames. `error` is how much more the codec got wrong than in the reference (dB,
@@ -29,7 +29,7 @@ FRAMES = (0, 4, 8, 12, 16, 20, 24, 32)
 
 def main(argv: list[str]) -> None:
     """Measure, print a table, and write the same figures as JSON where asked."""
-    parser = argparse.ArgumentParser(prog="benchmark.py margin", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmark margin", description=__doc__)
     parser.add_argument("--music", type=Path, help="a folder of lossless songs (default: songs of the composer)")
     parser.add_argument("--songs", type=int, default=12, help="(default 12)")
     parser.add_argument("--bitrate", type=int, default=128, help="kbit/s (default 128)")

@@ -1,4 +1,4 @@
-"""Model speed beside the machine's own: `python scripts/benchmark.py model [--presets ...] [--json PATH]`.
+"""Model speed beside the machine's own: `python -m scripts.benchmark model [--presets ...] [--json PATH]`.
 
 Every measurement is taken in turn with a matrix product and a copy, so that a machine whose speed drifts or does other
 work gives a fair share. Work counts multiply-adds as two operations, those of the plain form of a convolution; a
@@ -83,7 +83,7 @@ def cells_of(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="benchmark.py model", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m scripts.benchmark model", description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--modes", nargs="+", choices=MODES, help="(default: eager, and compiled or, on a GPU, graph)")
