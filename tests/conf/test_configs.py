@@ -23,7 +23,7 @@ TRAIN_GROUPS = (
     "scheduler",
     "trainer",
 )
-OTHER_PRIMARIES = ("prepare", "infer")
+OTHER_PRIMARIES = ("prepare", "make_pairs", "infer")
 
 
 def options(group: str) -> list[str]:

@@ -148,7 +148,7 @@ class PairDataModule(LightningDataModule):
         unknown = set(self.val_songs) - set(names)
         if unknown:
             raise UserError(f"data.val_songs: there is no song {sorted(unknown)[0]} in {self.root}/clean")
-        chance = {name: derive_seed("split", name) / 2**63 for name in names}
+        chance = {name: split_chance(name) for name in names}
         val = set(self.val_songs) or {name for name in names if chance[name] < self.val_share}
         val = val or {min(names, key=chance.__getitem__)}
         if len(val) == len(names):
@@ -168,3 +168,8 @@ class PairDataModule(LightningDataModule):
                 "python scripts/prepare_shards.py 'degrade=[{bitrate:64},{bitrate:128}]' ..."
             )
         return ShardPairs(index)
+
+
+def split_chance(name: str) -> float:
+    """A number from 0 to 1 that depends on the song's name alone; songs below `val_share` are for validation."""
+    return derive_seed("split", name) / 2**63
