@@ -43,8 +43,9 @@ type: $(STAMP)  ## mypy
 bench: $(STAMP)  ## Every benchmark of scripts/benchmarks
 	for name in codec data model; do $(BIN)/python -m scripts.benchmark $$name || exit 1; done
 
-reproduce-model: $(STAMP)  ## Train the released models again: VAL=DIR [MUSIC=DIR], hours (scripts/released/README.md)
-	VAL="$(VAL)" MUSIC="$(MUSIC)" PYTHON=$(BIN)/python sh scripts/released/reproduce_model.sh
+reproduce-model: $(STAMP)  ## Train the released models again: VAL=DIR [MUSIC=DIR], hours; QUICK=1, minutes
+	$(BIN)/python -m scripts.released.pipeline \
+		$(if $(VAL),--val "$(VAL)") $(if $(MUSIC),--music "$(MUSIC)") $(if $(QUICK),--quick)
 
 clean:  ## Remove the environment and the caches; data/ and outputs/ stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,12 +14,13 @@ that exists is kept.
 
 import argparse
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import yaml
 from numpy.random import Generator
 from scipy.signal import fftconvolve, resample_poly
 
@@ -40,18 +41,15 @@ VAL_SHARE = 0.05  # of the songs and of the pieces
 LOUDEST = 0.999  # of full scale: LAME may overshoot it; then both sides are turned down
 # How often each variant is drawn: constant bitrates, then what else people's files were made with.
 SHARES = {"32": 0.4, "40": 0.3, "48": 1.4, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
-SHARES |= {"q2_64": 0.6, "q7_96": 0.6, "q2_128": 0.2, "plain_128": 0.2, "abr_112": 0.2}
-SHARES |= {"vbr_130": 0.3, "vbr_190": 0.2}
+SHARES |= {"l64": 0.6, "l96": 0.6, "l128": 0.2, "s128": 0.2, "abr112": 0.2, "v5": 0.3, "v2": 0.2}
+MAKE_PAIRS = Path(__file__).parents[3] / "conf" / "make_pairs.yaml"
 
 
-def spec_of(variant: str) -> CodecSpec:
-    """What a variant's name means: a bitrate, after how it differs from LAME's defaults."""
-    how, _, bitrate = variant.rpartition("_")
-    if how.startswith("q"):
-        return CodecSpec(bitrate=int(bitrate), quality=int(how[1:]))
-    if how == "plain":
-        return CodecSpec(bitrate=int(bitrate), stereo="plain")
-    return CodecSpec(bitrate=int(bitrate), mode=how or "cbr")
+@cache
+def variants() -> dict[str, CodecSpec]:
+    """The encoder settings by name, as `scripts/make_pairs.py` has them."""
+    known = yaml.safe_load(MAKE_PAIRS.read_text(encoding="utf-8"))["variants"]
+    return {name: CodecSpec(**known[name]) for name in SHARES}
 
 
 def split_songs(songs: Iterable[Path]) -> dict[str, list[Path]]:
@@ -147,7 +145,7 @@ def write_piece(number: int, kinds: dict[str, dict[str, list[Path]]], as_it_is: 
     shares = np.array(list(SHARES.values()))
     variant = list(SHARES)[rng.choice(len(shares), p=shares / shares.sum())]
     clean = np.ascontiguousarray(mix.T, dtype=np.float32)
-    degraded = roundtrip(clean, spec_of(variant), SAMPLE_RATE)
+    degraded = roundtrip(clean, variants()[variant], SAMPLE_RATE)
     gain = np.float32(min(1.0, LOUDEST / np.abs(degraded).max().clip(min=1e-9)))
     name = f"mix_{number:06d}_{known:.0f}.wav"
     sides = {out / split / "clean" / name: clean, out / split / "degraded" / variant / name: degraded}
@@ -162,10 +160,9 @@ def missing_pieces(numbers: range, out: Path) -> list[int]:
 
 
 def write_bitrates(out: Path) -> None:
-    """pairs.csv: the bitrates in kbit/s of the variants whose names are not numbers."""
-    others = {variant: spec_of(variant).bitrate for variant in SHARES if not variant.isdigit()}
+    """pairs.yaml: the bitrate in kbit/s of each variant."""
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "pairs.csv", "".join(f"{variant},{bitrate}\n" for variant, bitrate in others.items()))
+    write_text(out / "pairs.yaml", yaml.safe_dump({name: spec.bitrate for name, spec in variants().items()}))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Songs that the program composes itself, as FLAC: enough to see that the pipeline runs, where there is no music.
 
-    python -m scripts.released.music.compose_songs --out FOLDER --count 6 --seconds 30 [--first 0]
+python -m scripts.released.music.compose_songs --out FOLDER --count 6 --seconds 30 [--first 0]
 """
 
 import argparse

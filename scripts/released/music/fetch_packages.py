@@ -16,16 +16,20 @@ from pathlib import Path
 from upscale.entrypoint import run
 from upscale.errors import UserError
 
-MIDI = """openttd-openmsx freedoom freedink-data planetblupi-music-midi songwrite pinball-table-hurd-data kobodeluxe-data
+MIDI = """
+    openttd-openmsx freedoom freedink-data planetblupi-music-midi songwrite pinball-table-hurd-data kobodeluxe-data
     liquidwar-data crimson pangzero"""
 # The plain musescore package holds Ogg samples: the lossless one does not.
-SOUNDFONTS = """fluid-soundfont-gm musescore-general-soundfont-lossless minuet-data denemo-data timgm6mb-soundfont
+SOUNDFONTS = """
+    fluid-soundfont-gm musescore-general-soundfont-lossless minuet-data denemo-data timgm6mb-soundfont
     opl3-soundfont"""
-MODULES = """pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data tecnoballz-data pingus-data
+MODULES = """
+    pekka-kana-2-data rafkill-data biniax2-data heroes-sound-tracks ceferino-data tecnoballz-data pingus-data
     freedroid-data flobopuyo pachi-data madbomber-data rockdodger open-invaders-data gemdropx vodovod penguin-command
     njam-data bb tuxtype-data tuxmath-data solarwolf dodgindiamond2 bugsquish vor vectoroids tomatoes-data pathogen
     monsterz-data gweled gltron fb-music-high cuyo-data criticalmass-data black-box ballz-data sdlbasic"""
-VORBIS = """adonthell-data amoebax-data ardentryst berusky2-data bumprace-data caveexpress-data cavepacker-data
+VORBIS = """
+    adonthell-data amoebax-data ardentryst berusky2-data bumprace-data caveexpress-data cavepacker-data
     colobot-common-sounds cube2-data davegnukem-data drascula-music enigma-data extremetuxracer-data flare-game freecol
     freedroidrpg-data freeorion-data fretsonfire-songs-muldjord fretsonfire-songs-sectoid frozen-bubble-data
     gigalomania-data glob2-data gunroar-data hedgewars-data hex-a-hop-data hyperrogue-music krank lincity-ng-data
@@ -40,7 +44,9 @@ def fetch(packages: Iterable[str], out: Path, keep: str = "*") -> None:
     """OUT/PACKAGE for each: what `dpkg-deb` unpacks, of it the files whose names match `keep`."""
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
-            raise UserError(f"{program} is missing: the music is fetched on Debian or Ubuntu; or give your own, MUSIC=DIR")
+            raise UserError(
+                f"{program} is missing: the music is fetched on Debian or Ubuntu; or give your own, MUSIC=DIR"
+            )
     out.mkdir(parents=True, exist_ok=True)
     for package in packages:
         if (out / package).exists():

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from scripts.released.music import augment_music
+from upscale.datamodule.pairs.folder import find_pairs, read_bitrates
 
 
 @pytest.fixture
@@ -55,12 +56,22 @@ def test_a_piece_that_exists_is_not_made_again(songs: Path, tmp_path: Path) -> N
     assert augment_music.missing_pieces(range(6, 9), tmp_path) == [6, 8]
 
 
-def test_every_variant_is_an_encoder_setting_with_a_bitrate(tmp_path: Path) -> None:
-    specs = {variant: augment_music.spec_of(variant) for variant in augment_music.SHARES}
-    assert len(set(specs.values())) == len(specs)
-    assert (specs["vbr_190"].mode, specs["abr_112"].mode, specs["plain_128"].stereo) == ("vbr", "abr", "plain")
+def test_every_variant_is_another_encoder_setting_and_its_bitrate_is_written(tmp_path: Path) -> None:
+    specs = augment_music.variants()
+    assert len(set(specs.values())) == len(specs) == len(augment_music.SHARES)
+    assert (specs["v2"].mode, specs["abr112"].mode, specs["s128"].stereo) == ("vbr", "abr", "plain")
     augment_music.write_bitrates(tmp_path)
-    assert "q7_96,96\n" in (tmp_path / "pairs.csv").read_text()
+    bitrates = read_bitrates(tmp_path)
+    assert (bitrates["l96"], bitrates["v2"], bitrates["64"]) == (96, 190, 64)
+
+
+def test_the_pool_is_one_that_data_pairs_reads(songs: Path, tmp_path: Path) -> None:
+    augment_music.write_bitrates(tmp_path)
+    for number in range(2):
+        augment_music.write_piece(number, kinds(songs) | {"val": []}, as_it_is=1, out=tmp_path)
+    pairs = find_pairs(tmp_path / "train", read_bitrates(tmp_path))
+    assert {pair.name for pair in pairs} == {"mix_000000_22050", "mix_000001_22050"}
+    assert all(pair.bitrate == augment_music.variants()[pair.variant].bitrate for pair in pairs)
 
 
 def test_no_piece_overshoots_whatever_is_drawn(songs: Path) -> None:
