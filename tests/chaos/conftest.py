@@ -34,7 +34,7 @@ TINY = [
     "data.margin_seconds=0.05",
     "codec.bitrates=[64,128]",
     "optimizer.lr=0.01",
-    "~callbacks.listening",
+    "~callbacks.audio_logging",
     "callbacks.early_stopping.patience=1000",
     "trainer.enable_model_summary=false",
 ]

@@ -82,7 +82,7 @@ def compose_debug(shards: Path, tmp_path: Path) -> Compose:
             f"data.root={shards}",
             f"output_dir={output_dir}",
             "data.clip_seconds=0.25",
-            "~callbacks.listening",
+            "~callbacks.audio_logging",
             "trainer.enable_model_summary=false",
         ]
         with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -34,7 +34,7 @@ SPECTRAL = [
     "data.num_batches=15",
     "data.clip_seconds=0.5",
     "codec.bitrates=[96]",
-    "+callbacks.listening._target_=upscale.training.listening.Listening",
+    "+callbacks.audio_logging._target_=upscale.training.audio_logging.AudioLogging",
     "trainer.log_every_n_steps=5",
 ]
 

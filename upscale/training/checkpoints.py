@@ -1,4 +1,4 @@
-"""What survives an interruption: `last.ckpt`, always whole, never old, and written once more on the way out."""
+"""The checkpoint that an interrupted run resumes from: `last.ckpt`, written atomically, often, and when a run ends."""
 
 import os
 from pathlib import Path
@@ -12,15 +12,15 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from upscale import atomic
 from upscale.errors import UserError
-from upscale.training.loop_state import count_resumed_epoch, settle
+from upscale.training.loop_state import count_resumed_epoch, normalise_loop_counters
 from upscale.training.non_finite import NonFiniteLoss
 from upscale.training.resume import LAST_NAME, PREVIOUS_NAME
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a kill in the middle leaves the previous checkpoint.
+    """Writes a temporary file beside the target and renames it: a killed write leaves the previous checkpoint.
 
-    Lightning's own stages the file in the system's temporary folder; across file systems its move is a copy.
+    Lightning's own plugin uses the system's temporary folder; from another file system its move is a copy.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -39,9 +39,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(Callback):
     """Keeps `dirpath/last.ckpt` every `every_n_steps` steps, between epochs, at the end, and on an interruption.
 
-    Between epochs means at the start of the next one: at the end of an epoch Lightning has yet to step the
-    learning-rate plateau. The one before stays as `previous.ckpt`, for the day that a disk returns something else
-    than was written.
+    Between epochs means at the start of the next one: at the end of an epoch Lightning has not yet stepped the
+    plateau schedule. The checkpoint before it stays as `previous.ckpt`, in case the disk damages the last one.
     """
 
     def __init__(self, dirpath: str, every_n_steps: int) -> None:
@@ -74,9 +73,8 @@ class LastCheckpoint(Callback):
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Weights of a step cut in half, or that a diverged loss may have touched, do not replace good ones.
-
-        Nor does the end of an epoch that failed (a full disk) after its validation: the plateau has not heard of it.
+        """Save, unless the state may be broken: within a step, after a loss that is not finite, or after a validation
+        whose epoch failed to end (a full disk), because the plateau schedule has not seen its result.
         """
         whole = not self._within_step and not trainer.sanity_checking and not isinstance(exception, NonFiniteLoss)
         whole = whole and (isinstance(exception, SIGTERMException) or self._validated_step != trainer.global_step)
@@ -96,7 +94,7 @@ class LastCheckpoint(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._saving:
-            settle(checkpoint["loops"], trainer)
+            normalise_loop_counters(checkpoint["loops"], trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit":

@@ -17,9 +17,9 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 
 class GracefulInterrupt(Callback):
-    """SIGTERM (preemption), Ctrl-C and, in a SLURM job, `requeue_signal` end the run like a finished batch would.
+    """SIGTERM (preemption), Ctrl-C and, in a SLURM job, `requeue_signal` end the run after the current batch.
 
-    An optimizer step cut in half leaves weights of two different steps. A second Ctrl-C ends the run at once.
+    Interrupted at once, an optimizer step would leave weights of two different steps. A second Ctrl-C does end it at once.
     Lightning puts every handler back when the trainer is torn down.
     """
 

@@ -1,8 +1,8 @@
-"""Where a run stands, said so that Lightning goes on from exactly there.
+"""Loop counters in a checkpoint, normalised so that Lightning resumes at exactly the right batch.
 
 A checkpoint can be written after any batch, in the middle of a validation, or between two epochs. Lightning stores its
-counters as they happen to be, and some of these moments it resumes by skipping a validation or an epoch. So counters
-are put into one of three states that it does resume exactly:
+counters as they happen to be. At some of these moments the resumed run would skip a validation or an epoch. Therefore
+the counters are put into one of three states from which Lightning resumes exactly:
 
     between epochs        every counter of the epoch says "completed"
     within an epoch       the batch in hand counts as completed, no validation is open
@@ -17,7 +17,7 @@ COUNTERS = ("ready", "started", "processed", "completed")
 MID_VALIDATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # how Lightning knows that one is open
 
 
-def settle(loops: dict[str, Any], trainer: Trainer) -> None:
+def normalise_loop_counters(loops: dict[str, Any], trainer: Trainer) -> None:
     """Change `checkpoint["loops"]` in place into one of the three states."""
     state = loops["fit_loop"]
     epochs, batches = state["epoch_progress"], state["epoch_loop.batch_progress"]

@@ -1,4 +1,4 @@
-"""What a person looks at and listens to in TensorBoard: spectrograms on one scale, and sounds that play."""
+"""Spectrograms and sounds of validation clips in TensorBoard."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from upscale.audio import spectrogram
 from upscale.datamodule import Batch
 
 
-class Listening(Callback):
-    """Logs the first clips of the validation set: a picture of clean, degraded and restored, and the three sounds.
+class AudioLogging(Callback):
+    """Logs the first clips of the validation set: spectrograms of clean, degraded and restored on one scale, and sounds.
 
-    Clean and degraded do not change from epoch to epoch, so they are stored once and restored after each validation.
+    The clean and the degraded sound do not change between epochs and are logged once, the restored one every time.
     """
 
     def __init__(self, num_clips: int = 3, sample_rate: int = 44_100) -> None:
