@@ -11,7 +11,7 @@ from upscale.datamodule import Batch
 
 
 class AudioLogging(Callback):
-    """Logs the first clips of the validation set: spectrograms of clean, degraded and restored on one scale, and sounds.
+    """Logs the first clips of the validation set: spectrograms on one scale, and the sounds.
 
     The clean and the degraded sound do not change between epochs and are logged once, the restored one every time.
     """

@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 class GracefulInterrupt(Callback):
     """SIGTERM (preemption), Ctrl-C and, in a SLURM job, `requeue_signal` end the run after the current batch.
 
-    Interrupted at once, an optimizer step would leave weights of two different steps. A second Ctrl-C does end it at once.
+    Interrupted in the middle, a step would leave weights of two steps. A second Ctrl-C does end it at once.
     Lightning puts every handler back when the trainer is torn down.
     """
 
