@@ -36,6 +36,7 @@ def test_two_steps_on_pairs_leave_a_checkpoint(compose_debug: Compose, pairs: Pa
     assert fit(config) is not None
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 2
+    assert last["upscale_model"]["bitrates"] == [64]  # of the pairs, not of the codec group
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
     assert metrics["val/si_sdr_degraded/64"] > 0
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from upscale.datamodule import Batch
+from upscale.datamodule import Batch, PairDataModule
 from upscale.training.non_finite import NonFiniteLoss, report_batch
 
 StepOutput = dict[str, Tensor]
@@ -93,4 +93,7 @@ class RestorationModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["upscale_model"] = self.description
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        # Pairs have bitrates of their own, whatever the codec group says.
+        heard = {"bitrates": data.bitrates} if isinstance(data, PairDataModule) else {}
+        checkpoint["upscale_model"] = self.description | heard

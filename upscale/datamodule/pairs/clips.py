@@ -74,6 +74,17 @@ class PairClips(BatchDataset):
         found = ", ".join(sorted({version.name or f"{version.bitrate:g}" for version in versions}))
         return f"data.bitrate_weights names none of the versions that there are: {found}"
 
+    @property
+    def bitrates(self) -> list[int]:
+        """kbit/s of the versions that are drawn, without those that are not known."""
+        drawn = {
+            round(version.bitrate)
+            for versions, weights in zip(self.source.versions, self.weights, strict=True)
+            for version, weight in zip(versions, weights, strict=True)
+            if weight > 0
+        }
+        return sorted(drawn - {0})
+
     def key(self, clip: int) -> str:
         song, place = self.places[clip]
         return f"{self.source.names[song]}#{place}" if self.fixed else self.source.names[song]

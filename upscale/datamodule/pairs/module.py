@@ -92,6 +92,11 @@ class PairDataModule(LightningDataModule):
                 fixed = split != "train"
                 self.clips[split] = PairClips(self._source(split), self.crop, self.seed, fixed, self.max_bad_share)
 
+    @property
+    def bitrates(self) -> list[int]:
+        """kbit/s that a model hears in training, where they are known: its description says so."""
+        return self.clips["train"].bitrates if "train" in self.clips else []
+
     def train_dataloader(self) -> ResumableLoader:
         return training_loader(self.clips["train"], self.batch_size, self.num_batches, **self._options())
 
