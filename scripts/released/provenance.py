@@ -1,14 +1,13 @@
 """How a model was trained: the runs of `train.py` behind a checkpoint, the first one first."""
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-CONFIG, RESULT, OVERRIDES = "config.yaml", "result.json", Path(".hydra") / "overrides.yaml"
+CONFIG, COMMAND, RESULT = "config.yaml", "command.txt", "result.json"
 
 
 def training_of(model: Path, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +53,6 @@ def starting_points(config: Mapping[str, Any]) -> list[Path]:
 
 
 def command(folder: Path) -> str:
-    """The run's command line, as Hydra keeps it."""
-    path = folder / OVERRIDES
-    words = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return " ".join(["python train.py", *map(shlex.quote, words)])
+    """The command line that started the run."""
+    path = folder / COMMAND
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else "python train.py ..."

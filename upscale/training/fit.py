@@ -7,6 +7,7 @@ handed plain arguments.
 import errno
 import json
 import logging
+import shlex
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
@@ -44,7 +46,7 @@ HYPER_PARAMETERS = ("model", "loss", "optimizer", "scheduler", "codec", "data", 
 def fit(config: DictConfig) -> float | None:
     """Train what `config` describes and return the best value of `config.monitor` (None before any validation).
 
-    Leaves in `config.output_dir`: `config.yaml`, `checkpoints/{best,last}.ckpt`, `tensorboard/`, `result.json`.
+    Leaves `config.yaml`, `command.txt`, `checkpoints/{best,last}.ckpt`, `tensorboard/`, `result.json` in `output_dir`.
     """
     _quieten()
     output_dir = Path(config.output_dir)
@@ -61,6 +63,8 @@ def fit(config: DictConfig) -> float | None:
         module.net.compile()
     trainer = build_trainer(config, purge_step=_global_step(resume))
     _write_config(config, output_dir / "config.yaml")
+    if not resume:
+        _write_command(output_dir / "command.txt")
 
     start = time.monotonic()
     go_on = f"go on with resume={output_dir}"
@@ -191,6 +195,13 @@ def _say(line: str) -> None:
 def _write_config(config: DictConfig, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(path, OmegaConf.to_yaml(config, resolve=True))
+
+
+@rank_zero_only
+def _write_command(path: Path) -> None:
+    """The command line that started the run, where Hydra knows it: a resumed run keeps its first."""
+    if HydraConfig.initialized():
+        atomic.write_text(path, shlex.join(["python", "train.py", *HydraConfig.get().overrides.task]) + "\n")
 
 
 def _write_result(trainer: Trainer, path: Path, seconds: float) -> float | None:

@@ -48,8 +48,8 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
-def write_run(folder: Path, config: dict[str, Any], overrides: list[str]) -> Path:
-    """A run of train.py as it lies on disk: checkpoint, config.yaml, result.json and Hydra's overrides."""
+def write_run(folder: Path, config: dict[str, Any], command: str) -> Path:
+    """A run of train.py as it lies on disk."""
     torch.manual_seed(0)
     net = WaveletUNet(**ARGUMENTS)
     for parameter in net.parameters():
@@ -61,16 +61,15 @@ def write_run(folder: Path, config: dict[str, Any], overrides: list[str]) -> Pat
     torch.save({"upscale_model": described, "state_dict": state}, checkpoint)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "result.json").write_text('{"steps": 1500, "seconds": 600.0}')
-    (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    (folder / "command.txt").write_text(f"{command}\n")
     return checkpoint
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    before = write_run(tmp_path / "filters", {"name": "filters"}, ["experiment=released/filters"])
+    before = write_run(tmp_path / "filters", {"name": "filters"}, "python train.py experiment=released/filters")
     config = {"name": "mixer", "ckpt": None, "init": {"filter": str(before)}}
-    return write_run(tmp_path / "mixer", config, ["experiment=released/mixer", f"init.filter={before}"])
+    return write_run(tmp_path / "mixer", config, "python train.py experiment=released/mixer init.filter=...")
 
 
 def test_a_published_bundle_restores_with_the_weights_of_its_checkpoint_in_float16(
