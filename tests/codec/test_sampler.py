@@ -8,11 +8,11 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from upscale.codec import BITRATES, MP3_BITRATES, CodecSampler, CodecSpec
-from upscale.codec.spec import VBR_BITRATES
+from upscale.codec import CODECS, MP3_BITRATES, CodecSampler, CodecSpec
+from upscale.codec.lame import VBR_BITRATES
 from upscale.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parent.parent / "conf/codec").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "conf/codec").glob("*.yaml"))
 
 
 def test_the_same_seed_draws_the_same_spec() -> None:
@@ -36,6 +36,21 @@ def test_the_share_of_double_encodes() -> None:
     double = [spec for spec in specs if spec.first_bitrate is not None]
     assert len(double) == pytest.approx(500, abs=80)
     assert len({spec.first_offset for spec in double}) > 100
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_given_bitrate_is_kept_and_the_rest_is_drawn(path: Path) -> None:
+    sampler = instantiate(OmegaConf.load(path))
+    for bitrate in sampler.bitrates:
+        assert {sampler.draw(seed, bitrate=bitrate).bitrate for seed in range(50)} == {bitrate}
+    drawn = {sampler.draw(seed, bitrate=128) for seed in range(100)}
+    assert drawn == {sampler.draw(seed, bitrate=128) for seed in range(100)}
+    assert len(drawn) > 10 if path.stem == "mp3_wide" else len(drawn) == 1
+
+
+def test_a_given_bitrate_that_no_mode_has_is_refused() -> None:
+    with pytest.raises(UserError, match="none of them has a bitrate of 128"):
+        CodecSampler(modes=["vbr"]).draw(0, bitrate=128)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -77,6 +92,7 @@ def test_what_does_not_exist_is_refused_by_name_at_construction(arguments: dict[
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("codec", BITRATES)
+@pytest.mark.parametrize("codec", CODECS)
 def test_every_listed_bitrate_is_accepted(codec: str) -> None:
-    assert [CodecSpec(codec, bitrate).bitrate for bitrate in BITRATES[codec]] == list(BITRATES[codec])
+    bitrates = CODECS[codec].bitrates
+    assert [CodecSpec(codec, bitrate).bitrate for bitrate in bitrates] == list(bitrates)

@@ -53,7 +53,7 @@ def test_force_restores_good_files_and_overwrite_replaces_results(batch, tmp_pat
 
 def test_an_unexpected_error_fails_its_own_file_only(batch, tmp_path, monkeypatch):
     save(tmp_path / "a.mp3", FRAMES)
-    monkeypatch.setattr("upscale.restore.batch.examine", lambda path: 1 / 0)
+    monkeypatch.setattr("upscale.restore.batch.inspect_file", lambda path: 1 / 0)
     (outcome,) = batch.run(plan(find_files([str(tmp_path / "a.mp3")])))
     assert outcome.status == "failed" and "ZeroDivisionError" in outcome.reason
 

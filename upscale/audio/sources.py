@@ -17,7 +17,7 @@ import av
 import numpy as np
 import soundfile
 
-from upscale.audio.mp3 import first_frame
+from upscale.audio.mpeg import header_frame_offset
 from upscale.errors import UserError
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
@@ -147,7 +147,7 @@ class _FFmpegSource:
 
     def __init__(self, path: Path) -> None:
         # FFmpeg gets an open file, not a name: names can be protocols ("http:", "concat:") to it.
-        self.file = _Tail(path, first_frame(path))
+        self.file = _Tail(path, header_frame_offset(path))
         try:
             self.container = av.open(
                 self.file, "r", options={"format_whitelist": FFMPEG_FORMATS}, metadata_errors="replace"

@@ -9,7 +9,7 @@ from typing import Any
 
 from upscale.errors import UserError
 from upscale.restore.batch import display
-from upscale.restore.examine import Examination, examine
+from upscale.restore.inspect_file import Inspection, inspect_file
 from upscale.restore.library import find_files
 from upscale.restore.restorer import trained_bitrates
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     reports, status = [], 0
     for path, _ in find_files(options.inputs):
         try:
-            found = examine(path)
+            found = inspect_file(path)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             status = 1
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     return status
 
 
-def lines(found: Examination, model: str, bitrates: Sequence[int]) -> list[tuple[str, str]]:
+def lines(found: Inspection, model: str, bitrates: Sequence[int]) -> list[tuple[str, str]]:
     """Name and text of each fact."""
     return [
         ("codec", _codec(found)),
@@ -49,13 +49,13 @@ def lines(found: Examination, model: str, bitrates: Sequence[int]) -> list[tuple
     ]
 
 
-def verdict(found: Examination, model: str, bitrates: Sequence[int]) -> str:
+def verdict(found: Inspection, model: str, bitrates: Sequence[int]) -> str:
     """Which model would be used, or why none."""
     good = found.is_good(bitrates)
     return f"none: {good}" if good else f"{model}, for {found.effective_bitrate:.0f} kbit/s"
 
 
-def as_json(found: Examination, model: str, bitrates: Sequence[int]) -> dict[str, Any]:
+def as_json(found: Inspection, model: str, bitrates: Sequence[int]) -> dict[str, Any]:
     values = asdict(found)
     good = found.is_good(bitrates)
     return values | {
@@ -66,7 +66,7 @@ def as_json(found: Examination, model: str, bitrates: Sequence[int]) -> dict[str
     }
 
 
-def _codec(found: Examination) -> str:
+def _codec(found: Inspection) -> str:
     mode = found.mpeg.mode if found.mpeg else {1: "mono", 2: "stereo"}.get(found.channels, f"{found.channels} channels")
     length = "length not stated"
     if found.seconds is not None:
@@ -77,13 +77,13 @@ def _codec(found: Examination) -> str:
     )
 
 
-def _bitrate(found: Examination) -> str:
+def _bitrate(found: Inspection) -> str:
     if found.bitrate is None:
         return "lossless"
     return f"{found.bitrate:.0f} kbit/s" + (f" {found.mpeg.method}" if found.mpeg else "")
 
 
-def _encoder(found: Examination) -> str:
+def _encoder(found: Inspection) -> str:
     lame = found.mpeg.lame if found.mpeg else None
     if lame is None:
         header = found.mpeg.header if found.mpeg else None
@@ -92,12 +92,12 @@ def _encoder(found: Examination) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _gapless(found: Examination) -> str:
+def _gapless(found: Inspection) -> str:
     lame = found.mpeg.lame if found.mpeg else None
     return f"delay {lame.delay}, padding {lame.padding} samples" if lame else "not stated"
 
 
-def _reencode(found: Examination) -> str:
+def _reencode(found: Inspection) -> str:
     if not found.looks_reencoded:
         return "no sign of one"
     kind = "a decoded lossy file" if found.bitrate is None else "a re-encode"

@@ -12,7 +12,7 @@ import numpy as np
 
 from upscale import audio
 from upscale.restore import Restorer
-from upscale.restore.examine import examine
+from upscale.restore.inspect_file import inspect_file
 from upscale.restore.prefetch import prefetch
 from upscale.restore.stream import Stream
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     whole = Restorer.load(options.model, device=options.device)
     restorer = whole.low_latency()
-    found = examine(options.input)
+    found = inspect_file(options.input)
     stream = restorer.stream(
         found.sample_rate, bitrate=found.effective_bitrate, mix=options.mix, chunk_seconds=options.chunk_seconds
     )

@@ -9,14 +9,18 @@ Where a wheel exports nothing, `is_available` says so, and FFmpeg does the same 
 import ctypes
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
-from upscale.codec.spec import VBR_BITRATES, CodecSpec
+if TYPE_CHECKING:
+    from upscale.codec.spec import CodecSpec
 
 # Where the first input sample comes out: LAME starts 576 samples early, any decoder is 528 + 1 samples late.
 DELAY = 576 + 529
+# What LAME's VBR levels V0 to V9 average in kbit/s, by its manual.
+VBR_BITRATES = {245: 0, 225: 1, 190: 2, 175: 3, 165: 4, 130: 5, 115: 6, 100: 7, 85: 8, 65: 9}
 PLAIN_STEREO, JOINT_STEREO, MONO = 0, 1, 3  # enum MPEG_mode
 VBR_OFF, VBR_ABR, VBR_MTRH = 0, 3, 4  # enum vbr_mode
 FULL_SCALE = 32_768.0
@@ -41,7 +45,7 @@ def is_available() -> bool:
     return _library() is not None
 
 
-def encode_frames(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> bytes:
+def encode_frames(wav: np.ndarray, spec: "CodecSpec", sample_rate: int) -> bytes:
     """`[C, T]`, also beyond ±1 -> bare MP3 frames. Raises `RuntimeError` where LAME fails."""
     library = _library()
     assert library is not None
@@ -55,7 +59,7 @@ def encode_frames(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> bytes:
         library.lame_close(encoder)
 
 
-def _settings(channels: int, spec: CodecSpec, sample_rate: int) -> dict[str, int | float]:
+def _settings(channels: int, spec: "CodecSpec", sample_rate: int) -> dict[str, int | float]:
     """What FFmpeg sets, by the names of lame.h."""
     stereo = JOINT_STEREO if spec.stereo == "joint" else PLAIN_STEREO
     settings: dict[str, int | float] = {

@@ -2,23 +2,12 @@
 
 from dataclasses import dataclass
 
+from upscale.codec.lame import VBR_BITRATES
+from upscale.codec.table import CODECS
 from upscale.errors import UserError
 
-MP3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG-1 layer III
-BITRATES = {
-    "mp3": MP3_BITRATES,
-    # AAC takes any number, up to 264 kbit/s a channel at 44.1 kHz; these hold for mono and stereo alike.
-    "aac": (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256),
-    # libvorbis knows qualities; these are the nominal stereo bitrates of 0 to 9.
-    "vorbis": (64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    # Opus below 64 kbit/s codes low frequencies with its speech coder, which is up to 4 samples early in stereo.
-    "opus": (64, 80, 96, 112, 128, 160, 192, 224, 256),
-}
-# What LAME's VBR levels V0 to V9 average, by its manual.
-VBR_BITRATES = {245: 0, 225: 1, 190: 2, 175: 3, 165: 4, 130: 5, 115: 6, 100: 7, 85: 8, 65: 9}
 MODES = ("cbr", "abr", "vbr")
 STEREO = ("joint", "plain")
-SAMPLE_RATES = (44_100, 48_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -41,8 +30,8 @@ class CodecSpec:
     first_offset: int = 0
 
     def __post_init__(self) -> None:
-        if self.codec not in BITRATES:
-            raise UserError(f"unknown codec '{self.codec}'; use one of {', '.join(BITRATES)}")
+        if self.codec not in CODECS:
+            raise UserError(f"unknown codec '{self.codec}'; use one of {', '.join(CODECS)}")
         check_bitrate(self.codec, self.bitrate, mode=self.mode)
         if self.first_bitrate is not None:
             check_bitrate(self.codec, self.first_bitrate)
@@ -52,12 +41,13 @@ class CodecSpec:
             raise UserError(f"unknown stereo mode '{self.stereo}'; use one of {', '.join(STEREO)}")
         if not 0 <= self.quality <= 9:
             raise UserError(f"encoder quality {self.quality} does not exist; LAME has 0 (best) to 9 (fastest)")
-        if self.codec != "mp3" and (self.mode, self.stereo, self.first_bitrate) != ("cbr", "joint", None):
+        has_options = CODECS[self.codec].lame_options
+        if not has_options and (self.mode, self.stereo, self.first_bitrate) != ("cbr", "joint", None):
             raise UserError(f"mode, stereo and first_bitrate belong to mp3, not to {self.codec}")
 
 
 def check_bitrate(codec: str, bitrate: int, mode: str = "cbr") -> None:
     """Refuse a bitrate that the codec does not have, by name."""
-    valid = tuple(sorted(VBR_BITRATES)) if mode == "vbr" else BITRATES[codec]
+    valid = sorted(VBR_BITRATES) if mode == "vbr" else CODECS[codec].bitrates
     if bitrate not in valid:
         raise UserError(f"{codec} has no bitrate {bitrate} kbit/s ({mode}); use some of {', '.join(map(str, valid))}")

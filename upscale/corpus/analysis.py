@@ -4,10 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upscale.corpus.bandwidth import BandwidthMeter
+from upscale.audio.cutoff import CutoffMeter
 from upscale.corpus.demo import DemoTrack
 from upscale.corpus.track import Track
 from upscale.errors import UserError
+
+LOWEST_SAMPLE_RATE = 40_000
+FULL_BAND_HZ = (
+    20_100.0  # the highest cut-off that a codec is blamed for: about where AAC, Opus and LAME end at the most
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def _analyse(track: Track, cut: Cut) -> Report:
         return Report(sample_rate, tuple(clips))
     if not clips:
         return Report(error=f"is too short: {num_samples} samples at {sample_rate} Hz")
-    meter = BandwidthMeter(sample_rate)
+    meter = CutoffMeter(sample_rate)
     loud = []
     for start, length in clips:
         wav = track.read(start, length)
@@ -59,7 +64,18 @@ def _analyse(track: Track, cut: Cut) -> Report:
         if 10 * np.log10(np.mean(wav.astype(np.float64) ** 2) + 1e-20) >= cut.silence_db:
             loud.append((start, length))
             meter.add(wav)
-    return Report(sample_rate, tuple(loud), len(clips) - len(loud), meter.cutoff_hz())
+    return Report(sample_rate, tuple(loud), len(clips) - len(loud), lossy_cutoff(meter))
+
+
+def lossy_cutoff(meter: CutoffMeter) -> float | None:
+    """Where the music was cut off by a codec, in Hz, at most `FULL_BAND_HZ`; None where it was not.
+
+    A sample rate too low for 20 kHz is a cut-off of its own: half of it.
+    """
+    if meter.sample_rate < LOWEST_SAMPLE_RATE:
+        return meter.sample_rate / 2
+    found = meter.cutoff_hz()
+    return None if found is None else min(found, FULL_BAND_HZ)
 
 
 def clip_bounds(sample_rate: int, num_samples: int, cut: Cut) -> list[tuple[int, int]]:

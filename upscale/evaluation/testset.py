@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from upscale.audio import probe, read, resample
-from upscale.codec.spec import SAMPLE_RATES
+from upscale.codec.table import SAMPLE_RATES
 from upscale.errors import UserError
 from upscale.shards import ClipReader
 from upscale.shards.clip import FORMATS

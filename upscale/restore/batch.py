@@ -15,8 +15,8 @@ from typing import Any
 import upscale
 from upscale import atomic
 from upscale.errors import UserError
-from upscale.restore.examine import Examination, examine
 from upscale.restore.files import FileOptions, FileResult, restore_file
+from upscale.restore.inspect_file import Inspection, inspect_file
 from upscale.restore.library import Job
 from upscale.restore.restorer import Restorer
 
@@ -37,7 +37,7 @@ class Outcome:
     status: str
     reason: str = ""
     result: FileResult | None = None
-    examination: Examination | None = None
+    inspection: Inspection | None = None
 
     def summary(self) -> dict[str, Any]:
         """As it stands in the report."""
@@ -47,8 +47,8 @@ class Outcome:
             "status": self.status,
             "reason": self.reason,
         }
-        if self.examination is not None:
-            found = self.examination
+        if self.inspection is not None:
+            found = self.inspection
             values |= {"codec": found.codec, "bitrate": found.bitrate, "cutoff_hz": found.cutoff_hz}
         if self.result is not None:
             values |= {name: value for name, value in asdict(self.result).items() if name != "output"}
@@ -117,16 +117,16 @@ class BatchRestorer:
             return Outcome(job, "failed", f"would overwrite the output of {display(job.clash)}: restore it on its own")
         if job.target.exists() and not self.overwrite:
             return Outcome(job, "skipped", f"{display(job.target)} exists (--overwrite replaces it)")
-        found = examine(job.source)
+        found = inspect_file(job.source)
         good = None if self.force else found.is_good(self.restorer.traits.bitrates)
         if good:
-            return Outcome(job, "skipped", f"already good: {good} (--force restores it anyway)", examination=found)
+            return Outcome(job, "skipped", f"already good: {good} (--force restores it anyway)", inspection=found)
         observer.started(job, found.seconds)
         options = replace(self.options, subtype=job.subtype, bitrate=self.options.bitrate or found.effective_bitrate)
         result = restore_file(self.restorer, job.source, job.target, options, progress=progress)
         if self.after is not None:
             self.after(job)
-        return Outcome(job, "restored", result=result, examination=found)
+        return Outcome(job, "restored", result=result, inspection=found)
 
 
 def write_report(path: Path, outcomes: Sequence[Outcome], restorer: Restorer, started: float) -> None:

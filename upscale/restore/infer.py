@@ -7,8 +7,8 @@ from rich.console import Console
 from upscale import audio
 from upscale.errors import UserError
 from upscale.progress import Progress
-from upscale.restore.examine import examine
 from upscale.restore.files import FileOptions, FileResult, deprecated_name, restore_file
+from upscale.restore.inspect_file import inspect_file
 from upscale.restore.library import RESTORED
 from upscale.restore.restorer import DEFAULT_MODEL, Restorer, available_models
 
@@ -48,7 +48,7 @@ def infer(
         mix=mix,
         restore_level=restore_level or bool(match_level),
         ceiling_db=ceiling_db,
-        bitrate=examine(input).effective_bitrate,
+        bitrate=inspect_file(input).effective_bitrate,
     )
     with Progress(console) as progress:
         total = None if info.num_samples is None else info.num_samples / info.sample_rate

@@ -6,11 +6,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from upscale.codec import BITRATES
+from upscale.codec import CODECS
 from upscale.datamodule import Batch
 from upscale.metrics import sdr, si_sdr
 
-KNOWN = sorted({bitrate for bitrates in BITRATES.values() for bitrate in bitrates})  # of any codec, kbit/s
+KNOWN = sorted({bitrate for codec in CODECS.values() for bitrate in codec.bitrates})  # of any codec, kbit/s
 METRICS = {"sdr": sdr, "si_sdr": si_sdr}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from upscale import audio
 from upscale.errors import UserError
 from upscale.restore import Restorer
-from upscale.restore.examine import examine
 from upscale.restore.files import FileOptions, restore_file
+from upscale.restore.inspect_file import inspect_file
 from upscale.web.pictures import draw_spectrograms
 from upscale.web.preview import write_preview
 
@@ -89,7 +89,7 @@ def _run(request: Request, report: Report) -> Result:
     seconds = num_samples / info.sample_rate
     report("Loading the model", 0.0)
     restorer = _load(request.model, request.device)
-    found = examine(source)
+    found = inspect_file(source)
     report("Restoring", 0.0)
     done = restore_file(
         restorer,

@@ -24,7 +24,7 @@ from mutagen.oggvorbis import OggVorbis
 from scipy.signal import resample_poly
 
 from upscale import atomic
-from upscale.corpus.bandwidth import BandwidthMeter
+from upscale.audio.cutoff import CutoffMeter
 
 SAMPLE_RATE = 44_100
 SHORTEST_SECONDS, LONGEST_SECONDS, MOST_SONGS = 30, 300, 40
@@ -49,7 +49,7 @@ def highest_known_hz(path: Path) -> float | None:
     rates = [rate for rate in LOW_PASS_HZ if rate <= kbps + 4]
     if not rates or info.sample_rate < SAMPLE_RATE:
         return None
-    meter = BandwidthMeter(info.sample_rate)
+    meter = CutoffMeter(info.sample_rate)
     for block in soundfile.blocks(path, blocksize=1 << 20, dtype="float32", always_2d=True):
         meter.add(block.T)
     cliff = meter.cutoff_hz() or SAMPLE_RATE

@@ -17,6 +17,7 @@ from mutagen.asf import ASFTags
 from mutagen.flac import FLAC, Picture
 from mutagen.mp4 import MP4FreeForm, MP4Tags
 
+from upscale.audio.mpeg import sync_layer
 from upscale.restore.tags import names as tag_names
 from upscale.restore.tags.form import Tags
 
@@ -29,7 +30,7 @@ def read_tags(path: Path) -> Tags:
     """All that a file says about itself; of an MP3 the ID3v2, ID3v1 and APE tags, the first that says it wins."""
     with path.open("rb") as file:
         head = file.read(12)
-    if path.suffix.lower() in (".mp3", ".mp2", ".mpga") or head[:3] == b"ID3" or _is_frame(head):
+    if path.suffix.lower() in (".mp3", ".mp2", ".mpga") or head[:3] == b"ID3" or sync_layer(head):
         return _read_mpeg(path)
     tags = Tags()
     found = _attempt(lambda: mutagen.File(path), tags)
@@ -199,8 +200,3 @@ def _add_texts(name: str, texts: list[Any], tags: Tags) -> None:
 def _add_pictures(pictures: list[Picture], tags: Tags) -> None:
     for picture in pictures:
         tags.add_picture(picture.data, kind=picture.type, mime=picture.mime, description=picture.desc)
-
-
-def _is_frame(head: bytes) -> bool:
-    """Whether an MPEG audio frame starts here: eleven ones, then a layer that exists."""
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06 != 0

@@ -8,7 +8,7 @@ import soundfile
 from scipy.signal import fftconvolve, firwin
 
 from scripts.released.music import decode_vorbis
-from upscale.codec.vorbis import encode_vorbis
+from upscale.codec import CodecSpec, encode
 
 
 @pytest.mark.parametrize(("bitrate", "cut_hz", "known"), [(128, None, 18_400), (256, 16_000, 15_300), (64, None, None)])
@@ -20,7 +20,7 @@ def test_vorbis_is_believed_up_to_its_low_pass_or_that_of_an_encoder_before(
         wav = fftconvolve(wav, firwin(1023, cut_hz, fs=44_100)[None], mode="same", axes=1)
     for folder in ("package", "out"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "package" / "a tune.ogg").write_bytes(encode_vorbis(wav.astype(np.float32), bitrate, 44_100))
+    (tmp_path / "package" / "a tune.ogg").write_bytes(encode(wav.astype(np.float32), CodecSpec("vorbis", bitrate)))
     (tmp_path / "package" / "not music.ogg").write_bytes(b"OggS")
     songs = list(decode_vorbis.songs_in(tmp_path))
     assert songs == [("ogg_package__a_tune", tmp_path / "package" / "a tune.ogg")]

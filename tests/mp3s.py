@@ -14,7 +14,7 @@ from upscale.codec import CodecSpec
 from upscale.codec.lame import encode_frames
 
 RATE = 44_100
-SHINE = Path(__file__).parents[1] / "data" / "shine.mp3"
+SHINE = Path(__file__).parent / "data" / "shine.mp3"
 LAMBDA = 118  # FFmpeg's unit of quality (FF_QP2LAMBDA)
 
 

@@ -5,8 +5,9 @@ import pytest
 from scipy import signal
 
 from upscale import audio
+from upscale.audio.cutoff import CutoffMeter
 from upscale.codec import CodecSpec, encode, roundtrip
-from upscale.corpus.bandwidth import BandwidthMeter
+from upscale.corpus.analysis import lossy_cutoff
 from upscale.corpus.demo import compose
 
 
@@ -16,10 +17,10 @@ def song() -> np.ndarray:
 
 
 def cutoff(wav: np.ndarray, rate: int = 44_100) -> float | None:
-    meter = BandwidthMeter(rate)
+    meter = CutoffMeter(rate)
     for part in np.array_split(wav, 3, axis=1):
         meter.add(part)
-    return meter.cutoff_hz()
+    return lossy_cutoff(meter)
 
 
 def to_16_bit(wav: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from upscale import audio
-from upscale.restore.cutoff import measure_cutoff
-from upscale.restore.mpeg import MpegInfo, read_mpeg
+from upscale.audio.cutoff import measure_cutoff
+from upscale.audio.mpeg import MpegInfo, read_mpeg
 
 LISTEN_SECONDS = 90
 BLOCK_SECONDS = 5
@@ -37,7 +37,7 @@ REENCODE_HZ = 1_200
 
 
 @dataclass(frozen=True)
-class Examination:
+class Inspection:
     """A file's facts. Bitrates in kbit/s, `cutoff_hz` None where the spectrum has no edge.
 
     `heard_bitrate` is what the cut-off suggests; `effective_bitrate` the lower of what the file says and what its
@@ -71,7 +71,7 @@ class Examination:
         return None
 
 
-def examine(path: str | Path) -> Examination:
+def inspect_file(path: str | Path) -> Inspection:
     """Read a file's headers and listen to its first minute and a half."""
     path = Path(path)
     info = audio.probe(path)
@@ -82,7 +82,7 @@ def examine(path: str | Path) -> Examination:
     stated = mpeg.bitrate if mpeg else info.bitrate
     bitrate = float(stated) if stated and codec in LOSSY_CODECS else None
     heard = heard_bitrate(cutoff, info.channels)
-    return Examination(
+    return Inspection(
         path=path,
         codec=codec,
         sample_rate=info.sample_rate,
