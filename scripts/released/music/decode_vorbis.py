@@ -30,7 +30,7 @@ SAMPLE_RATE = 44_100
 SHORTEST_SECONDS, LONGEST_SECONDS, MOST_SONGS = 30, 300, 40
 # libvorbis: nominal kbit/s of a stereo stream, and above which frequency it codes nothing (its psych_44.h).
 LOW_PASS_HZ = {96: 16_500, 112: 17_200, 128: 18_900, 160: 20_100, 192: 22_050}
-MARGIN_HZ, CLIFF_MARGIN_HZ = 500, 1000  # below a low-pass, where it begins to fall; below one that is only heard
+MARGIN_HZ, MEASURED_MARGIN_HZ = 500, 600  # below a low-pass, where it begins to fall; below one that is only measured
 LOWEST_KNOWN_HZ = 14_000  # what ends below says too little of what MP3 takes away
 KNOWN = re.compile(r"known up to (\d+) Hz")
 
@@ -52,8 +52,8 @@ def highest_known_hz(path: Path) -> float | None:
     meter = CutoffMeter(info.sample_rate)
     for block in soundfile.blocks(path, blocksize=1 << 20, dtype="float32", always_2d=True):
         meter.add(block.T)
-    cliff = meter.cutoff_hz() or SAMPLE_RATE
-    return min(LOW_PASS_HZ[max(rates)] - MARGIN_HZ, cliff - CLIFF_MARGIN_HZ)
+    cutoff = meter.cutoff_hz() or SAMPLE_RATE
+    return min(LOW_PASS_HZ[max(rates)] - MARGIN_HZ, cutoff - MEASURED_MARGIN_HZ)
 
 
 def songs_in(unpacked: Path) -> Iterator[tuple[str, Path]]:
