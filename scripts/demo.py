@@ -1,4 +1,4 @@
-"""The whole of it on one page: compose songs, write shards, train, restore an MP3 of a song never heard, measure.
+"""The whole project in one script: compose songs, write shards, train, restore MP3s of held-out songs, measure.
 
     make demo        (or: python scripts/demo.py)
 

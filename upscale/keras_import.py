@@ -43,7 +43,7 @@ def import_bundle(path: str | os.PathLike[str], out: str | os.PathLike[str], nor
 
 
 def read_model(path: Path) -> tuple[OriginalUNet, dict[str, Any]]:
-    """The model, and the constructor arguments that the file tells."""
+    """The model, and its constructor arguments as read from the file."""
     layers = read_layers(path)
     try:
         arguments = read_arguments(layers)
@@ -95,7 +95,7 @@ def open_weights(path: Path) -> Any:
 
 
 def read_arguments(layers: Layers) -> dict[str, Any]:
-    """The constructor arguments of OriginalUNet that the shapes in the file tell."""
+    """The constructor arguments of OriginalUNet, from the shapes of the tensors in the file."""
     kernel_size, _, num_filters = kernel_shape(layers, "initial_conv")
     num_layers = sum(name.startswith("ds_conv_ds_block_") for name in layers)
     if num_layers == 0:
@@ -110,9 +110,9 @@ def read_arguments(layers: Layers) -> dict[str, Any]:
 
 
 def wavelet_of(lowpass: np.ndarray) -> str:
-    """The wavelet of PyWavelets with this decomposition filter; for any other filter one with as many taps.
+    """The PyWavelets wavelet with this decomposition filter; for any other filter, a wavelet with as many taps.
 
-    The filters themselves are loaded like every other tensor, so that only their number has to be right.
+    The filters themselves are loaded like every other tensor, so only their length matters here.
     """
     for name in pywt.wavelist(kind="discrete"):
         taps = np.asarray(pywt.Wavelet(name).dec_lo, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Independent jobs on a Ray cluster: this machine by itself, or the one that RAY_ADDRESS names.
+"""Independent jobs on a Ray cluster: one started on this machine, or the one that RAY_ADDRESS names.
 
 Files are named, not sent: every machine must see the same folders under the same paths. A job whose worker is killed
 is done again elsewhere, so a job must write its result whole or not at all.
@@ -19,13 +19,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_RETRIES = 3  # of a job whose worker dies
-WAITING = 2  # jobs handed to Ray for each one that runs: results come as they are ready, and Ctrl-C leaves few behind
+WAITING = 2  # jobs handed to Ray for each one that runs: enough to keep workers busy, few to abandon on Ctrl-C
 
 
 def run_on_ray(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
-    """(item, `work(item)`) as they finish; `workers`: cores of a cluster that is started here, and ended again.
+    """(item, `work(item)`) as they finish; `workers`: cores of a cluster that is started here and ended afterwards.
 
     Errors of `work` are raised as they are. Raises UserError where Ray is not installed or a job kills its workers.
     """

@@ -1,4 +1,4 @@
-"""The `upscale` command: restore, info, listen, web. Every part imports what it needs when it runs."""
+"""The `upscale` command: restore, info, listen, web. Each command's modules are imported when it runs."""
 
 import importlib
 import signal
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """`kill` ends like Ctrl-C: nothing half written is left."""
+    """`kill` ends like Ctrl-C: no half-written file is left."""
     raise KeyboardInterrupt
 
 

@@ -21,7 +21,7 @@ BLOCK_SAMPLES = 1024
 
 @dataclass(frozen=True)
 class Speed:
-    """`latency_seconds`: what the stream holds back; `factor`: seconds of sound for each second of work."""
+    """`latency_seconds`: from a sample in to the same sample out; `factor`: seconds of sound per second of work."""
 
     latency_seconds: float
     factor: float
@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
         found.sample_rate, bitrate=found.effective_bitrate, mix=options.mix, chunk_seconds=options.chunk_seconds
     )
     latency = stream.latency / found.sample_rate
-    less = "" if restorer is whole else ", without what looks seconds ahead"
-    print(f"{restorer.traits.name} on {restorer.backend.device}{less}: latency {latency * 1000:.0f} ms")
+    without = "" if restorer is whole else ", without the parts that look seconds ahead"
+    print(f"{restorer.traits.name} on {restorer.backend.device}{without}: latency {latency * 1000:.0f} ms")
     sound_card = None if options.benchmark else _open_sound_card(found.sample_rate, found.channels)
     if sound_card is None:
         print(measure(stream, options.input, found.sample_rate, max_seconds=options.seconds))
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(stream: Stream, path: Path, sample_rate: int, max_seconds: float) -> Speed:
-    """Push the file through in small blocks, as a player would, and time the work alone."""
+    """Push the file through in small blocks, as a player would, and time the restoring alone."""
     busy = slowest = 0.0
     num_samples = 0
     for block in audio.blocks(path, BLOCK_SAMPLES):
@@ -93,7 +93,7 @@ def _open_sound_card(sample_rate: int, channels: int) -> Any:
         print(
             f"no sound card ({error}; playing needs pip install 'upscalemp3[listen]' and PortAudio): measuring instead"
         )
-    except Exception as error:  # PortAudio's own error, whose class needs the import that failed
+    except Exception as error:  # PortAudio's own error class may not be importable
         print(f"no sound card ({error}): measuring instead")
     return None
 
@@ -101,10 +101,14 @@ def _open_sound_card(sample_rate: int, channels: int) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="upscale listen", description="Restore a file while playing it.")
     parser.add_argument("input", type=Path, metavar="INPUT")
-    parser.add_argument("--model", metavar="NAME", help="(default: fidelity)")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a shipped model, a bundle, a .ckpt or an .onnx (default: fidelity)"
+    )
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--mix", type=float, default=1.0, metavar="0..1")
-    parser.add_argument("--chunk-seconds", type=float, help="shorter: less latency, more work")
+    parser.add_argument("--mix", type=float, default=1.0, metavar="0..1", help="0 is the input, 1 the model's output")
+    parser.add_argument(
+        "--chunk-seconds", type=float, help="length of a chunk; shorter ones mean less latency and more work"
+    )
     parser.add_argument("--benchmark", action="store_true", help="measure, even where there is a sound card")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of sound to measure (default: 60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how much sound to measure (default: 60)")
     return parser

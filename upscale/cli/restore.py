@@ -86,7 +86,7 @@ def _conclude(outcomes: list[Outcome], elapsed_seconds: float) -> int:
 
 
 def _listed(source: str | None) -> list[str]:
-    """Names from a file, or from stdin for `-`; bytes that are no text stay what they are."""
+    """File names from a file, or from stdin for `-`. Bytes that are not UTF-8 are kept."""
     if source is None:
         return []
     if source == "-":
@@ -135,7 +135,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="DBTP",
         help=f"highest true peak; louder results are turned down as a whole (default: {FileOptions.ceiling_db})",
     )
-    add("--bitrate", type=_number(float, 1), metavar="KBIT", help="what the file was encoded at, if you know better")
+    add(
+        "--bitrate",
+        type=_number(float, 1),
+        metavar="KBIT",
+        help="bitrate the file was encoded at (default: read from the file)",
+    )
     add("--force", action="store_true", help="also restore files that are already good")
     add("--overwrite", action="store_true", help="replace results that exist instead of skipping them")
     add("--report", type=Path, metavar="JSON", help="write what was done with each file")
@@ -144,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _number(kind: type[int] | type[float], low: float, high: float = float("inf")) -> Callable[[str], float]:
-    """An argparse type: a number within bounds."""
+    """An argparse type: a number from `low` to `high`."""
 
     def convert(text: str) -> float:
         value = kind(text)

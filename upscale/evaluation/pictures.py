@@ -69,9 +69,9 @@ def _improvement_panel(axis: "Axes", summaries: Sequence[Summary]) -> None:
 def draw_spectrograms(rows: Sequence[Row], system: System, folder: Path, bitrate: int | None = None) -> list[Path]:
     """Clean, degraded, restored and error for the best, median and worst song, all on one scale.
 
-    Ranked by the improvement in the first metric at one bitrate (the middle one unless told). The audio is made
-    again from what the rows say: file, start, codec setting; and `system` restores it again. Fewer than three songs
-    make fewer pictures; of a song in several clips the first is drawn.
+    Songs are ranked by their improvement in the first metric at `bitrate` (by default the middle one). The audio is
+    made again from the rows (file, start, codec setting), and `system` restores it again. Fewer than three songs make
+    fewer pictures; of a song in several clips, the first is drawn.
     """
     ranked = _ranked_songs(rows, bitrate)
     places = {"best": 0, "worst": len(ranked) - 1, "median": len(ranked) // 2}

@@ -1,4 +1,4 @@
-"""What every metric does at its door: check the shapes, compute in float64 torch, answer in the kind it was given."""
+"""What every metric does first and last: check shapes, convert to float64, return the kind of array that was given."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -42,7 +42,7 @@ def _float64(wav: np.ndarray | Tensor) -> Tensor:
 
 
 def ratio_db(signal: Tensor, error: Tensor) -> Tensor:
-    """10 log10(signal / error) of two energies, limited to ±LIMIT_DB. 0/0 is the caller's to exclude."""
+    """10 log10(signal / error) of two energies, limited to ±LIMIT_DB. The caller excludes 0/0."""
     return (10 * (torch.log10(signal) - torch.log10(error))).clamp(-LIMIT_DB, LIMIT_DB)
 
 

@@ -1,8 +1,8 @@
 """Metrics of the spectrum: log-spectral distance, multi-resolution STFT distance, error above and below a cut-off.
 
 Every spectrum here is `scipy.signal.stft`'s with its defaults: periodic Hann window, scaled by 1 / sum(window), half
-a window of zeros before and after, and zeros up to a whole hop. So clips shorter than a window need no other rule:
-the zeros complete them. Frames are handled in blocks: whole songs take no more memory than their samples do.
+a window of zeros before and after, and zeros up to a whole hop. So clips shorter than a window need no rule of
+their own. Frames are handled in blocks, so that a whole song takes little more memory than its samples.
 
 Shapes: wav [..., C, T], spectrum [..., C, F, K] with F frames and K = n_fft / 2 + 1 bins.
 """
@@ -128,7 +128,7 @@ def error_below(reference: Array, estimate: Array, cutoff_hz: float, sample_rate
 
 
 def error_above(reference: Array, estimate: Array, cutoff_hz: float, sample_rate: int) -> Array:
-    """The same at and above a frequency: what a codec threw away and a model may bring back. Doing nothing is 0 dB."""
+    """The same at and above a frequency: what a codec removed and a model may restore. Doing nothing is 0 dB."""
     return compare(lambda x, y: _band_error(x, y, slice(_first_bin(cutoff_hz, sample_rate), None)), reference, estimate)
 
 

@@ -31,7 +31,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: `restored`, `skipped` or `failed`, and why."""
+    """The outcome of one file: its `status` is `restored`, `skipped` or `failed`."""
 
     job: Job
     status: str
@@ -40,7 +40,7 @@ class Outcome:
     inspection: Inspection | None = None
 
     def summary(self) -> dict[str, Any]:
-        """As it stands in the report."""
+        """The file's entry in the report."""
         values: dict[str, Any] = {
             "input": display(self.job.source),
             "output": display(self.job.target),
@@ -68,7 +68,11 @@ class Observer:
 
 @dataclass(frozen=True)
 class BatchRestorer:
-    """How files are restored. `force` restores good files too, `overwrite` finished ones; `jobs` files at a time."""
+    """Restores many files.
+
+    `force` also restores files that are already good, `overwrite` replaces results that exist. `jobs` files are at work
+    at a time. `after` is called with each job whose file was restored.
+    """
 
     restorer: Restorer
     options: FileOptions = field(default_factory=FileOptions)
@@ -78,13 +82,13 @@ class BatchRestorer:
     after: Callable[[Job], None] | None = None
 
     def run(self, jobs: Sequence[Job], observer: Observer | None = None) -> Generator[Outcome, None, None]:
-        """Outcomes as they come. Closing the iterator (Ctrl-C) stops the jobs; nothing half done is left."""
+        """Outcomes as they come. Closing the iterator (Ctrl-C) stops the jobs and leaves no half-written file."""
         observer, stop = observer or Observer(), threading.Event()
         pool = ThreadPoolExecutor(self.jobs, initializer=_share_cores, initargs=(self.jobs,))
         pending: set[Future[Outcome]] = {pool.submit(self._run_one, job, observer, stop) for job in jobs}
         try:
             while pending:
-                # Short waits: a main thread that sleeps in one long wait does not hear Ctrl-C everywhere.
+                # Short waits: on some platforms a main thread in one long wait does not react to Ctrl-C.
                 done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     outcome = future.result()
@@ -130,7 +134,7 @@ class BatchRestorer:
 
 
 def write_report(path: Path, outcomes: Sequence[Outcome], restorer: Restorer, started: float) -> None:
-    """Everything that was done, as JSON; written in one piece."""
+    """Write all outcomes as JSON, whole or not at all."""
     statuses = [outcome.status for outcome in outcomes]
     report = {
         "version": upscale.__version__,
@@ -150,7 +154,7 @@ def display(path: Path) -> str:
 
 
 def _without_name(error: UserError, job: Job) -> str:
-    """The reason alone: errors begin with the file's name, which stands before them anyway."""
+    """The error without the file's name, which the summary prints before it."""
     return str(error).removeprefix(f"{job.source}: ")
 
 

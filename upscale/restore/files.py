@@ -64,7 +64,7 @@ def deprecated_name(old: str, new: str) -> str:
 
 @dataclass(frozen=True)
 class FileResult:
-    """What was done: `gain_db` is the one gain between the model's output and the file."""
+    """The file that was written. `gain_db`: the one gain between the model's output and the file."""
 
     output: Path
     sample_rate: int
@@ -95,7 +95,7 @@ class Meter:
         self._see(self._oversampled.flush())
 
     def gain(self, options: FileOptions) -> float:
-        """The file's one gain: the level first, then as much less as the ceiling asks for."""
+        """The file's one gain: that which matches the levels, lowered until the true peak is below the ceiling."""
         keep = 1.0
         if not options.restore_level and self.energy_in > 0 and self.energy_out > 0:
             keep = float(np.sqrt(self.energy_in / self.energy_out))

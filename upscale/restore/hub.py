@@ -1,4 +1,4 @@
-"""Bundles on the Hugging Face Hub, by its file API: what is uploaded is the folder, and nothing in it can run code."""
+"""Bundles on the Hugging Face Hub, through its file API. A bundle's folder is uploaded; it holds no code."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def push(bundle: str | os.PathLike[str], repo_id: str, *, private: bool = False,
     folder = Path(bundle)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a bundle's folder")
-    load_bundle(folder)  # what cannot be loaded is not worth an upload
+    load_bundle(folder)  # raises where it cannot be loaded
     api = huggingface_hub.HfApi(token=token)
     api.create_repo(repo_id, private=private, exist_ok=True)
     if not (folder / "README.md").exists():
@@ -45,7 +45,7 @@ def push(bundle: str | os.PathLike[str], repo_id: str, *, private: bool = False,
 def from_pretrained(
     repo_id: str, *, revision: str | None = None, device: str = "auto", local_files_only: bool = False
 ) -> Restorer:
-    """A restorer from the Hub's cache, downloaded if need be; a folder on disk is taken as it is."""
+    """A restorer from the Hub, downloaded unless it is in the cache; `repo_id` may be a folder on disk."""
     if Path(repo_id).is_dir():
         return Restorer.load(repo_id, device=device)
     huggingface_hub = _hub()

@@ -1,4 +1,4 @@
-"""Many files: what was named on a command line, and where each restored file goes."""
+"""Many files: find those that a command line names, and plan where each restored file goes."""
 
 import glob
 import os
@@ -17,7 +17,7 @@ AUDIO_SUFFIXES = (
     *(".w64", ".wav", ".webm", ".wma", ".wv"),
 )
 RESTORED = ".restored"
-# What `--format` knows: suffix and sample format.
+# The values of `--format`: suffix and sample format.
 FORMATS = {
     "flac": (".flac", "PCM_24"),
     "flac16": (".flac", "PCM_16"),
@@ -32,7 +32,7 @@ OWN_SUBTYPES = ("PCM_16", "PCM_24", "FLOAT")
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore; `subtype` of the output, `clash` the other file that would get the same output."""
+    """One file to restore. `subtype`: sample format of the output; `clash`: another file that has the same output."""
 
     source: Path
     target: Path
@@ -95,7 +95,7 @@ def _find(name: str) -> list[tuple[Path, Path]]:
         return [(file, file.relative_to(path)) for file in sorted(_audio_files(path))]
     if path.exists():
         return [(path, Path(path.name))]
-    # Only now a pattern: people's songs have brackets in their names.
+    # Patterns come last: people's songs have brackets in their names.
     matches = sorted(glob.glob(os.fspath(path), recursive=True))
     if not matches:
         raise UserError(f"{name}: no such file or folder")

@@ -14,7 +14,7 @@ from upscale.restore.restorer import Restorer
 
 @dataclass(frozen=True)
 class RayBatchRestorer:
-    """What a worker must know; `upscale.restore.batch.BatchRestorer` says what it means."""
+    """The settings of `upscale.restore.batch.BatchRestorer`, as they are sent to the workers."""
 
     model: str | None
     device: str
@@ -24,7 +24,7 @@ class RayBatchRestorer:
     after: Callable[[Job], None] | None = None
 
     def restore(self, job: Job) -> Outcome:
-        """In the worker: whatever is wrong with the file is in the outcome."""
+        """Runs in the worker. Whatever is wrong with the file is in the outcome."""
         batch = BatchRestorer(
             _restorer(self.model, self.device), self.options, self.force, self.overwrite, after=self.after
         )

@@ -1,4 +1,4 @@
-"""Stages of a pipeline that work at the same time: each runs in a thread, a few blocks ahead of the next."""
+"""Stages of a pipeline that work at the same time: each in a thread of its own, a few items ahead of the next."""
 
 from collections.abc import Generator, Iterable
 from queue import Empty, Full, Queue
@@ -17,7 +17,7 @@ class _End:
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
-    """The same items, made by a thread that is at most `depth` of them ahead.
+    """The same items, produced by a thread that is at most `depth` items ahead.
 
     An error in the thread is raised here; leaving the loop early (an error, Ctrl-C) ends the thread and closes `items`.
     """
@@ -68,4 +68,4 @@ def _get(queue: "Queue[Item | _End]", thread: Thread) -> "Item | _End":
         try:
             return queue.get(timeout=POLL_SECONDS)
         except Empty:
-            assert thread.is_alive() or not queue.empty(), "a stage died without a word"
+            assert thread.is_alive() or not queue.empty(), "a stage ended without an end mark"

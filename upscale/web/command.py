@@ -46,7 +46,7 @@ def serve(
 
     service = open_service(limits or Limits(), list(models), device)
     try:
-        from upscale.web.server import run_server  # gradio takes seconds to import: mistakes show first
+        from upscale.web.server import run_server  # gradio takes seconds to import; mistakes are reported before that
 
         run_server(service, host, port)
     finally:

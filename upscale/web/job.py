@@ -1,4 +1,4 @@
-"""What happens to one uploaded file: check, restore, and make what the page shows. Runs in the worker process."""
+"""The job for one uploaded file: check it, restore it, and write what the page shows. Runs in the worker process."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class Request:
 class Result:
     """What the page needs to show.
 
-    `already_good`: why the model had better left the file alone; `louder_db`: after against before; `bottom_db` and
+    `already_good`: why the file did not need restoring; `louder_db`: after against before; `bottom_db` and
     `top_db`: the scale of the pictures.
     """
 
@@ -57,12 +57,12 @@ def run(request: Request, report: Report) -> Result:
     try:
         return _run(request, report)
     except UserError as error:
-        # The visitor knows the file by its own name and has no business with our folders.
+        # The visitor sees the name of their file and no path of the server.
         raise UserError(str(error).replace(request.source, request.name).replace(request.folder, "")) from error
 
 
 def check_length(source: Path, audio_seconds: float, report: Report) -> tuple[audio.AudioInfo, int]:
-    """What the file is and how many samples it really holds: decoded and counted, because a header can lie."""
+    """The file's format and its number of samples, decoded and counted, because a header can be wrong."""
     info = audio.probe(source)
     if info.channels > 2:
         raise UserError(f"{source}: has {info.channels} channels; this page takes mono and stereo")

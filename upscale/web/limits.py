@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Every bound has a number, so that a stranger's file can cost only so much."""
+    """Bounds on what an uploaded file may cost."""
 
     upload_bytes: int = 300 * 2**20
     audio_seconds: float = 20 * 60.0

@@ -77,7 +77,7 @@ def build_page(service: Service) -> gr.Blocks:
             show_progress_on=status,
             api_visibility="private",
         )
-        # The button is there only while the job runs, and the job itself says that it has stopped.
+        # The button is visible only while the job runs; the job itself shows that it has stopped.
         stop.click(handlers.stop, token, None, **fast)
         page.unload(handlers.left)
     page.queue(max_size=limits.queue_size, api_open=False)
@@ -101,7 +101,7 @@ class _Handlers:
         return [workspace.token, "", "", *_buttons(ready=True)]
 
     def cleared(self, token: str | None, request: gr.Request) -> list[Any]:
-        """Another file was dropped: the one before goes."""
+        """Another file was dropped: delete the one before."""
         self._forget(token, request)
         return [None, "", "", *_buttons()]
 
@@ -124,7 +124,7 @@ class _Handlers:
             yield [_problem(error), "", *_buttons(ready=True, done=True)]
 
     def stop(self, token: str | None, request: gr.Request) -> None:
-        with contextlib.suppress(UserError):  # it went by itself meanwhile
+        with contextlib.suppress(UserError):  # already deleted
             self.service.runner.cancel(str(self.service.workspaces.get(_session(request), token).folder))
 
     def left(self, request: gr.Request) -> None:
@@ -134,7 +134,7 @@ class _Handlers:
     def _forget(self, token: str | None, request: gr.Request) -> None:
         if token is None:
             return
-        with contextlib.suppress(UserError):  # it went by itself meanwhile
+        with contextlib.suppress(UserError):  # already deleted
             self.service.forget(self.service.workspaces.get(_session(request), token))
 
 

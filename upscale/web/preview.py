@@ -2,7 +2,7 @@
 
     frame n:  before[0] .. before[C-1]  after[0] .. after[C-1]      little-endian, at the file's own sample rate
 
-A byte range of it is a stretch of time, and the browser decodes nothing: browsers differ in what their decoders trim.
+A byte range of it is a stretch of time. The browser decodes nothing, because browsers' decoders trim differently.
 """
 
 from collections.abc import Iterator

@@ -1,12 +1,12 @@
-"""Stands before every request: who may ask, for what, and how much they may send.
+"""Checks every request before the application sees it: who asks, for what, and how much is sent.
 
 - Only the routes that the page needs exist. Gradio brings dozens more (a file cache shared by all users, a proxy,
   an upload without a bound on the number of files, a code editor, ...): they answer 404.
-- Every browser gets a random session cookie that scripts and other sites cannot use; it decides whose files are whose.
+- Every browser gets a random session cookie that scripts and other sites cannot use. A file belongs to one session.
 - A page that is bound to this machine answers only to this machine's names (no DNS rebinding), and writes come only
   from its own pages.
-- Bodies have a length; only the upload route counts its own.
-- The browser is told to load nothing from anywhere else.
+- Bodies are bounded in length; the upload route has its own bound.
+- A content policy forbids the browser to load anything from another host.
 """
 
 import re
@@ -53,7 +53,7 @@ class RequestFilter:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            refusal.headers["Connection"] = "close"  # whatever body there is, we do not want it
+            refusal.headers["Connection"] = "close"  # the body is not read
             await refusal(scope, receive, send)
             return
         session = session_of(headers)
@@ -85,7 +85,7 @@ class RequestFilter:
 
 
 class _Bounded:
-    """`receive` that ends a body which grows past the bound, whatever length it declared."""
+    """`receive` that disconnects once a body is longer than the bound, whatever length it declared."""
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive
@@ -98,7 +98,7 @@ class _Bounded:
 
 
 def session_of(headers: Headers) -> str | None:
-    """The session that a browser's cookie names, if it is one of ours in form."""
+    """The session in a browser's cookie, if it has the form of those given out here."""
     try:
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:

@@ -1,7 +1,7 @@
 """The routes that carry bytes: uploads, previews, pictures, downloads, and the blind test.
 
-Gradio has its own for files, but they keep what they get in one cache that every user's requests reach; these look a
-file up by (session, token) and a fixed name, so that no part of a request ever becomes part of a path.
+Gradio's own routes for files keep them in one cache that every user's requests reach. These look a file up by
+(session, token) and a fixed name, so that no part of a request becomes part of a path.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from upscale.web.workspaces import Workspace
 
 STATIC = Path(__file__).parent / "static"
 PRIVATE = {"Cache-Control": "private, no-store"}
-# Without this the server would go on receiving, and throwing away, the rest of a body that it has refused.
+# Without this the server would go on receiving the rest of a body that it has refused.
 HANG_UP = {"Connection": "close"}
 SHOWN = {"preview": PREVIEW, "before": BEFORE_PICTURE, "after": AFTER_PICTURE}
 DOWNLOADS = ("flac", "wav")
@@ -37,7 +37,7 @@ class TooLarge(UserError):
 
 
 def routes(service: Service) -> list[BaseRoute]:
-    """Everything that the page asks for besides gradio's own."""
+    """All routes of the page besides gradio's own."""
 
     def workspace_of(request: Request) -> Workspace:
         return service.workspaces.get(request.scope["upscale_session"], request.path_params["token"])
@@ -134,7 +134,7 @@ def user_errors(handler: Handler) -> Handler:
 
 
 def check_declared_size(request: Request, limits: Limits) -> None:
-    """Refuse by the declared size before a byte is taken; the real size is counted as well."""
+    """Refuse a request by its declared size before its body is read; the real size is counted too."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.upload_bytes:
         raise too_large(limits)

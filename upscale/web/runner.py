@@ -1,4 +1,4 @@
-"""The server's side of the worker process: start it, pass it jobs, watch it, and end it when a job must stop."""
+"""The server's side of the worker process: start it, send it jobs, supervise it, and end it when a job must stop."""
 
 import json
 import queue
@@ -36,8 +36,8 @@ class _Job:
 class Runner:
     """One worker, one job at a time; a second caller waits for the first.
 
-    A job runs in a thread of its own: gradio drops a generator whose visitor has gone without closing it, and a
-    generator that held the worker would then hold it for ever.
+    A job runs in a thread of its own. Gradio drops the generator of a visitor who has gone without closing it; if the
+    generator held the worker, it would hold it for ever.
     """
 
     def __init__(self, limits: Limits, command: tuple[str, ...] = COMMAND) -> None:
@@ -58,7 +58,7 @@ class Runner:
     def run(self, request: Request, after: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
         """The job's messages: `stage` and `fraction`, at last `result`. Raises `UserError` where the job fails.
 
-        Closing the iterator ends the job. `after` is called when the worker has let go of the file, however it ended.
+        Closing the iterator ends the job. `after` is called once the worker no longer uses the file, in any case.
         """
         job = self._jobs[request.folder] = _Job(request, after)
         threading.Thread(target=self._work, args=(job,), daemon=True).start()
@@ -86,7 +86,7 @@ class Runner:
     def _work(self, job: _Job) -> None:
         try:
             with self._busy:
-                if job.cancelled.is_set():  # while it waited: the worker is not to blame
+                if job.cancelled.is_set():  # before it began: the worker can stay
                     raise Cancelled("cancelled")
                 self._do(job)
         except Exception as error:  # the visitor's generator raises it
@@ -97,7 +97,7 @@ class Runner:
             job.after()
 
     def _do(self, job: _Job) -> None:
-        """Pass the job on and its messages back; a worker that did not end its job by itself is ended."""
+        """Send the job to the worker and its messages back. A worker that has not finished its job is ended."""
         finished = False
         try:
             self._send(job.request)
@@ -151,7 +151,7 @@ class Runner:
             process.wait()
 
     def _resident_bytes(self) -> int:
-        """What the worker holds in memory now; 0 where the system does not tell (only Linux has /proc)."""
+        """Resident memory of the worker; 0 where it cannot be read (only Linux has /proc)."""
         process = self._process
         if process is None:
             return 0

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from upscale.errors import UserError
 
-# Before gradio is imported: it would otherwise ask its makers for news and tell them of each start.
+# Before gradio is imported: by default it asks for its latest version and reports each start.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

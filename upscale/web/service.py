@@ -1,4 +1,4 @@
-"""What the page can do, without a page: take a file, restore it, serve what came of it, run a blind test."""
+"""What the page does, without HTTP: take a file, restore it, serve the results, run a blind test."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def result_of(workspace: Workspace) -> dict[str, Any]:
 
 
 def wav_file(workspace: Workspace) -> Path:
-    """The restored file as 24-bit WAV, the same samples as the FLAC, made when it is first asked for."""
+    """The restored file as 24-bit WAV, the same samples as the FLAC; written at the first request."""
     result, path = result_of(workspace), workspace.folder / WAV
     if not path.exists():
         flac, rate = workspace.folder / RESTORED, result["sample_rate"]

@@ -1,7 +1,7 @@
-"""The process that opens strangers' files: one request a line on stdin, messages a line on stdout, one job at a time.
+"""The process that opens uploaded files: one request a line on stdin, messages a line on stdout, one job at a time.
 
-It stands apart so that whatever a hostile file does to a decoder - crash it, hang it, fill its memory - ends this
-process and not the server. The server starts another.
+A hostile file can crash a decoder, hang it or fill its memory. That ends this process and not the server, which starts
+another one.
 """
 
 import json
@@ -11,13 +11,13 @@ import traceback
 from collections.abc import Mapping
 
 from upscale.errors import UserError
-from upscale.restore import bundle  # noqa: F401  PyTorch takes seconds to import: before the first job, not in it
+from upscale.restore import bundle  # noqa: F401  PyTorch takes seconds to import: do it before the first job
 from upscale.web.job import Request, run, to_json
 
 
 def main() -> None:
     """Serve requests until stdin ends (the server has gone)."""
-    # Libraries that print must not be able to speak for us: what they send to stdout goes to stderr.
+    # What libraries print to stdout would be read as messages, so it goes to stderr.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -2,12 +2,11 @@
 
     root (mode 0700, random name)/
         TOKEN/          192 random bits; without the owner's cookie even the right token finds nothing
-            input.mp3   names on disk are ours: nothing of the visitor's file name but a plain suffix
+            input.mp3   names on disk are ours; only a plain suffix of the visitor's file name is used
             restored.flac  preview.pcm  before.png  after.png
 
-Folders go when their owner deletes them or leaves, when they were not used for `keep_seconds`, and all together when
-the server stops. A server that was killed leaves its root behind: the next one to start deletes roots that nobody
-keeps alive.
+A folder is deleted when its owner asks for it or leaves, when it was not used for `keep_seconds`, and when the server
+stops. A server that was killed leaves its root behind; the next one to start deletes roots that no server keeps alive.
 """
 
 import re
@@ -79,7 +78,7 @@ class Workspaces:
         return workspace
 
     def get(self, owner: str, token: object) -> Workspace:
-        """The owner's folder; a stranger's token gets the same answer as one that never was."""
+        """The owner's folder; another owner's token gets the same error as one that does not exist."""
         with self._lock:
             workspace = self._workspaces.get(token) if isinstance(token, str) else None
         if workspace is None or not secrets.compare_digest(workspace.owner.encode(), owner.encode()):
