@@ -1,6 +1,7 @@
 """card.md of a released bundle: a template of `scripts/released/cards` with what `model.yaml` says filled in."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 def training_section(training: dict[str, Any]) -> str:
     """The runs of `train.py`, or what was written down about a training before it."""
     if "runs" not in training:
-        return str(training.get("note", "Nothing was written down about its training."))
+        note = str(training.get("note", "Nothing was written down about its training."))
+        return textwrap.fill(note, 120, break_on_hyphens=False)
     return "\n\n".join(map(run_section, training["runs"]))
 
 

@@ -48,8 +48,14 @@ def run_folder(model: Path) -> Path:
 
 def starting_points(config: Mapping[str, Any]) -> list[Path]:
     """The checkpoints and bundles that a run took weights from: `ckpt=`, and `init.PART=` for each part."""
-    given = [config.get("ckpt"), *(config.get("init") or {}).values()]
+    given = [config.get("ckpt"), *values(config.get("init") or {})]
     return list(dict.fromkeys(Path(path) for path in given if path))
+
+
+def values(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """`init.level.frame_network=PATH` is a mapping in a mapping."""
+    for value in tree.values():
+        yield from values(value) if isinstance(value, Mapping) else [value]
 
 
 def command(folder: Path) -> str:

@@ -4,11 +4,13 @@ import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts.released import pipeline
-from scripts.released.pipeline import QUICK, Pipeline, Step, option
+from scripts.released.pipeline import QUICK, Pipeline, Scale, Step, option
 from upscale.errors import UserError
+from upscale.restore import Restorer
 
 ROOT = Path(__file__).parents[3]
 STAGES = [
@@ -86,3 +88,29 @@ def test_a_missing_folder_is_named(monkeypatch: pytest.MonkeyPatch, arguments: l
     monkeypatch.setattr("sys.argv", ["pipeline", *arguments])
     with pytest.raises(UserError, match=message):
         pipeline.main()
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_ends_in_two_bundles_that_restore(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """From songs that the program composes to the cards, two steps a stage."""
+    scale = Scale(
+        pieces=12,
+        training="trainer.max_steps=2 scheduler.warmup_steps=1 data.num_val_batches=1 data.num_workers=0",
+        evaluation="'bitrates=[64]' excerpt_seconds=2 'visqol_bitrates=[64]' visqol_seconds=2 pictures=false",
+        composed=3,
+        composed_seconds=12.0,
+    )
+    for step in Pipeline(tmp_path, None, None, scale).steps():
+        pipeline.run_step(step)
+    wav = 0.1 * np.random.default_rng(0).standard_normal((2, 88_200)).astype(np.float32)
+    for name in ("fidelity", "perceptual"):
+        bundle = tmp_path / "bundles" / name
+        assert np.isfinite(Restorer.load(bundle, device="cpu")(wav, 44_100, bitrate=64)).all()
+        card = (bundle / "card.md").read_text(encoding="utf-8")
+        assert "python train.py experiment=released/coarse" in card and "| SI-SDR | 64 |" in card
+    capfd.readouterr()
+    trained = [step for step in Pipeline(tmp_path, None, None, scale).steps() if step.result is not None]
+    for step in trained:
+        pipeline.run_step(step)
+    printed = capfd.readouterr().out
+    assert printed.count("done before: ") == len(trained) == len(STAGES) + 2

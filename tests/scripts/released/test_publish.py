@@ -68,7 +68,7 @@ def write_run(folder: Path, config: dict[str, Any], command: str) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     before = write_run(tmp_path / "filters", {"name": "filters"}, "python train.py experiment=released/filters")
-    config = {"name": "mixer", "ckpt": None, "init": {"filter": str(before)}}
+    config = {"name": "mixer", "ckpt": None, "init": {"filter": {"coarse": str(before), "fine": str(before)}}}
     return write_run(tmp_path / "mixer", config, "python train.py experiment=released/mixer init.filter=...")
 
 
