@@ -26,7 +26,7 @@ def damaged(root, tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_goes_on_without_them(make, damaged, tmp_path, caplog, num_workers):
+def test_training_goes_on_without_damaged_clips(make, damaged, tmp_path, caplog, num_workers):
     bad = damaged(2)
     data = make(root=str(tmp_path / "data"), max_bad_share=0.2, num_workers=num_workers, num_batches=8)
     batches = list(data.train_dataloader())
@@ -38,7 +38,7 @@ def test_training_goes_on_without_them(make, damaged, tmp_path, caplog, num_work
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_too_many_end_the_run(make, damaged, tmp_path, num_workers):
+def test_too_many_damaged_clips_end_the_run(make, damaged, tmp_path, num_workers):
     damaged(2)
     data = make(root=str(tmp_path / "data"), max_bad_share=0.1, num_workers=num_workers, num_batches=8)
     with pytest.raises(UserError, match=r"^2 of 12 clips cannot be read, more than data.max_bad_share=0.1") as raised:
@@ -46,7 +46,7 @@ def test_too_many_end_the_run(make, damaged, tmp_path, num_workers):
     assert "\n" not in str(raised.value) and "verify_shards" in str(raised.value)
 
 
-def test_a_shard_cut_short(make, root, tmp_path):
+def test_a_shard_that_is_cut_short_ends_the_run(make, root, tmp_path):
     shutil.copytree(root, tmp_path / "data")
     shard = sorted((tmp_path / "data/train").glob("*.tar"))[0]
     shard.write_bytes(shard.read_bytes()[:-400_000])

@@ -29,7 +29,7 @@ def identity_codec(monkeypatch, lengths: list[int] | None = None) -> None:
     monkeypatch.setattr(clips_module, "roundtrip", roundtrip)
 
 
-def test_a_batch(make):
+def test_a_batch_holds_float32_pairs_of_different_clips(make):
     batch = next(iter(make().train_dataloader()))
     assert batch.degraded.shape == batch.clean.shape == (4, 2, 22_050)
     assert batch.degraded.dtype == batch.clean.dtype == batch.bitrate.dtype == torch.float32
@@ -110,7 +110,7 @@ def test_python_work_does_not_grow_with_clip_length(make, monkeypatch):
     assert three - two == two - one < 400
 
 
-def test_crops_reach_everywhere(make, monkeypatch):
+def test_crops_reach_both_ends_of_a_clip(make, monkeypatch):
     starts = []
     read = clips_module.ClipReader.read
 
@@ -132,7 +132,7 @@ def test_crops_differ_where_the_margin_leaves_little_room(make):
     assert all(0 <= first <= start and start + 44_100 <= last <= 66_150 for start, first, last in places)
 
 
-def test_mono(make):
+def test_mono_models_get_one_channel(make):
     batch = next(iter(make(channels=1).train_dataloader()))
     assert batch.clean.shape == (4, 1, 22_050)
 
@@ -153,7 +153,7 @@ def test_validation_with_several_modes_still_takes_turns(root):
     assert abs(bitrates.count(64) - bitrates.count(320)) <= 1
 
 
-def test_predegraded_reads_and_does_not_encode(make, monkeypatch):
+def test_predegraded_clips_are_read_and_not_encoded(make, monkeypatch):
     monkeypatch.setattr(clips_module, "roundtrip", None)
     data = make(predegraded=True, num_batches=4)
     batches = [*data.train_dataloader(), *data.val_dataloader()]
@@ -175,7 +175,7 @@ def test_predegraded_reads_and_does_not_encode(make, monkeypatch):
         ({"gain_db": [0.0, -6.0]}, "gain_db"),
     ],
 )
-def test_mistakes_are_explained(root, changes, message):
+def test_wrong_settings_of_the_data_module_are_explained(root, changes, message):
     from upscale.datamodule import ShardDataModule
 
     with pytest.raises(UserError, match=message):
@@ -184,7 +184,7 @@ def test_mistakes_are_explained(root, changes, message):
         data.setup("fit")
 
 
-def test_predegraded_without_stored_versions(tmp_path):
+def test_shards_without_degraded_versions_are_refused_as_predegraded(tmp_path):
     from upscale.datamodule import ShardDataModule
     from upscale.shards.prepare import prepare
 
@@ -195,7 +195,7 @@ def test_predegraded_without_stored_versions(tmp_path):
 
 
 @pytest.mark.parametrize("killed", [True, False])
-def test_a_batch_that_breaks_off_is_a_killed_worker_if_one_was(make, monkeypatch, killed):
+def test_a_batch_that_breaks_off_is_a_killed_worker_only_if_one_was_killed(make, monkeypatch, killed):
     """A worker that dies while its batch is read: its connections close first, its end is known later."""
     loader = make(num_workers=1).train_dataloader()
 
@@ -209,7 +209,7 @@ def test_a_batch_that_breaks_off_is_a_killed_worker_if_one_was(make, monkeypatch
         next(iter(loader))
 
 
-def test_a_death_is_told_where_a_batch_is_asked_for(make):
+def test_the_death_of_a_worker_is_raised_where_a_batch_is_asked_for(make):
     """Not where the run is just then: that may be the writing of a checkpoint."""
     before = signal.getsignal(signal.SIGCHLD)
     loader = make(num_workers=2, num_batches=100).train_dataloader()
@@ -224,7 +224,7 @@ def test_a_death_is_told_where_a_batch_is_asked_for(make):
     assert signal.getsignal(signal.SIGCHLD) is before
 
 
-def test_a_death_is_told_while_a_batch_is_waited_for(make):
+def test_the_death_of_a_worker_is_raised_while_a_batch_is_waited_for(make):
     loader = make(num_workers=1, num_batches=100).train_dataloader()
     batches = iter(loader)
     next(batches)
@@ -235,7 +235,7 @@ def test_a_death_is_told_while_a_batch_is_waited_for(make):
         list(batches)
 
 
-def test_a_worker_without_connections_is_waited_for():
+def test_a_worker_that_closed_its_connections_is_waited_for():
     workers = [multiprocessing.get_context("fork").Process(target=work) for work in (_die_slowly, _live)]
     for worker in workers:
         worker.start()
@@ -256,7 +256,7 @@ def _live():
     time.sleep(60)
 
 
-def test_a_worker_whose_run_ended_says_nothing(capsys):
+def test_a_worker_whose_run_has_ended_prints_no_traceback(capsys):
     """The thread that hands batches on prints what breaks there; all but the other end's going is worth a look."""
     from upscale.datamodule.workers import _without_broken_connections as hook
 

@@ -46,12 +46,12 @@ def test_batches_from_a_web_server_are_the_same(make, server, tmp_path, digest):
     assert all(path.endswith("manifest.json") for path in asked)  # shards came from the cache
 
 
-def test_a_pipe(make, root, tmp_path, digest):
+def test_shards_through_a_pipe_give_the_same_batches(make, root, tmp_path, digest):
     data = make(root=f"pipe:cat {root}/%s", cache=str(tmp_path / "cache"))
     assert digest(list(data.val_dataloader())) == digest(list(make().val_dataloader()))
 
 
-def test_a_shard_that_is_not_there(server, tmp_path):
+def test_a_missing_remote_shard_is_one_line(server, tmp_path):
     url, folder, _ = server
     sorted((folder / "train").glob("*.tar"))[0].unlink()
     with pytest.raises(UserError, match=r"shard-000000.tar: cannot be copied to"):
@@ -142,7 +142,7 @@ def test_a_damaged_copy_is_refused_and_leaves_nothing(server, tmp_path):
         ("nonsense://x/y", "nonsense://x/y/train/manifest.json: cannot be read"),
     ],
 )
-def test_what_cannot_be_reached(root, message, tmp_path, monkeypatch):
+def test_roots_that_cannot_be_reached_are_one_line(root, message, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     with pytest.raises(UserError, match=message):
         local_shards(root, "train", tmp_path)

@@ -40,7 +40,7 @@ def test_worker_processes_change_nothing(make, digest):
     assert digest(list(alone.val_dataloader())) == digest(list(shared.val_dataloader()))
 
 
-def test_an_interrupted_epoch_goes_on(make, digest):
+def test_an_interrupted_epoch_goes_on_with_its_next_batch(make, digest):
     whole = epoch(make(num_batches=6), 2)
     loader = make(num_batches=6).train_dataloader()
     loader.sampler.set_epoch(2)
@@ -55,7 +55,7 @@ def test_an_interrupted_epoch_goes_on(make, digest):
     assert len(list(later)) == 6
 
 
-def test_the_ranks_of_a_job_share_the_clips(make, monkeypatch):
+def test_ranks_divide_the_clips_between_them(make, monkeypatch):
     trained, validated = [], []
     for rank in range(4):
         monkeypatch.setenv("RANK", str(rank))
@@ -76,7 +76,7 @@ def many(tmp_path_factory):
     return out
 
 
-def test_a_job_of_4_ranks_with_4_workers_each(make, many, monkeypatch):
+def test_4_ranks_with_4_workers_each_share_no_clip(make, many, monkeypatch):
     """Every worker process of every rank has training clips of its own; validation clips come exactly once."""
 
     def signed(wav, spec, sample_rate):  # instead of a codec: which worker made this?

@@ -32,7 +32,7 @@ def test_every_clip_is_heard_equally_often_over_the_epochs():
     assert set(counts.values()) == {3 * 10 * 20 // 50}
 
 
-def test_epochs_differ_and_repeat():
+def test_epochs_differ_and_an_epoch_repeats_itself():
     order = training()
     epochs = []
     for epoch in (0, 1, 0):
@@ -67,7 +67,7 @@ def test_validation_is_the_same_in_every_epoch():
     assert list(order) == first
 
 
-def test_a_limit_takes_the_first_of_the_order():
+def test_a_limited_validation_takes_the_first_clips_of_the_order():
     limited = [clip for batch in FixedSampler(100, 8, 4, 0, 1, seed=0) for clip, _, _ in batch]
     whole = [clip for batch in FixedSampler(100, 100, 4, 0, 1, seed=0) for clip, _, _ in batch]
     assert limited == whole[:8]

@@ -81,7 +81,7 @@ def test_some_songs_are_mixed_down(music: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "val").exists()
 
 
-def test_mistakes_are_explained(music: Path, tmp_path: Path) -> None:
+def test_wrong_settings_of_make_pairs_are_explained(music: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ({"music": None}, "which music"),
         ({"music": str(tmp_path)}, "holds no WAV"),

@@ -11,8 +11,8 @@ from upscale.datamodule.samplers import Draw
 from upscale.seeds import derive_seed
 from upscale.shards import ClipIndex, ClipReader
 
-# What follows a clip reaches back by the encoder's look-ahead and no further: with two MP3 frames after it the clip is
-# the same to the last bit as with any more (docs/benchmarks.md). What lies before it matters for much longer.
+# The encoder looks ahead by less than two MP3 frames: with two frames after a clip, the clip is the same to the last
+# bit as with any more (docs/benchmarks.md). What lies before a clip matters for much longer.
 MARGIN_AFTER = 2 * 1_152
 
 
@@ -20,9 +20,9 @@ MARGIN_AFTER = 2 * 1_152
 class Crop:
     """How a stored clip becomes a training clip. Samples at 44.1 kHz.
 
-    `before` and `after` are encoded around the clip and cut away, so that the encoder is in full swing, as in the
-    middle of a song; where the stored clip is too short for them, they give way. `gain_db` is the range of the random
-    level, which the encoder hears as well.
+    `before` and `after` samples are encoded around the clip and cut away, so that the encoder runs as in the middle of
+    a song; they are shortened where the stored clip is too short. `gain_db` is the range of the random level, which is
+    applied before the encoder.
     """
 
     num_samples: int
@@ -35,7 +35,7 @@ class Crop:
 class Clips(BatchDataset):
     """Clean clips of shards, degraded in the worker.
 
-    `fixed` makes crops, levels and specs depend on the clip alone, the bitrates taking turns (validation, test).
+    `fixed` (validation, test): crop, level and spec depend on the clip alone, and the bitrates take turns.
     `predegraded` reads the degraded versions that the shards hold instead.
     """
 

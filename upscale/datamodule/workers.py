@@ -29,10 +29,10 @@ def death_handler() -> Any:
 
 @contextmanager
 def raise_on_worker_death(workers: Sequence[BaseProcess], handler: Any) -> Iterator[None]:
-    """Within it the death of one of `workers` is a `KilledWorker`; behind it `handler` is that of SIGCHLD again.
+    """Inside the block the death of one of `workers` raises `KilledWorker`; at its end `handler` handles SIGCHLD again.
 
-    torch's own handler raises wherever the run is just then: in the writing of a checkpoint, or where any exception is
-    taken for an answer.
+    torch's own handler raises wherever the run happens to be: in the writing of a checkpoint, or in a `try` that takes
+    any exception for an answer.
     """
 
     def look(number: int, frame: FrameType | None) -> None:

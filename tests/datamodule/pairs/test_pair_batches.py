@@ -229,7 +229,7 @@ def test_a_song_that_became_unreadable_is_left_out(make, root, tmp_path, caplog)
         ({"val_songs": ["no such"]}, "val_songs: there is no song no such"),
     ],
 )
-def test_mistakes_are_explained(make, changes, message):
+def test_wrong_settings_of_pairs_are_explained(make, changes, message):
     with pytest.raises(UserError, match=message):
         make(**changes)
 
