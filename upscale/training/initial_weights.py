@@ -50,6 +50,8 @@ def _load_part(net: nn.Module, name: str, path: str) -> str:
     option = f"init.{name}={path}"
     part = net if name in ("", WHOLE) else _find_part(net, name)
     wanted = part.state_dict()
+    if not wanted:
+        raise UserError(f"{option}: that part has no weights")
     stored, prefix = _best_match(load_bundle(find_model(path))[0].state_dict(), name, wanted)
     unexpected = sorted(stored.keys() - wanted.keys())
     shapes = [
