@@ -19,12 +19,12 @@ def trainer(device: str, world_size: int = 1) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("device, world_size, hint", [("cpu", 1, "needs an NVIDIA GPU"), ("cuda", 2, "one GPU")])
-def test_where_it_cannot_work_it_says_so(device, world_size, hint):
+def test_cuda_graph_is_refused_where_it_cannot_work(device, world_size, hint):
     with pytest.raises(UserError, match=hint):
         CudaGraph().setup(trainer(device, world_size), None, "fit")
 
 
-def test_captured_at_the_first_batch_alone_with_nothing_cast_outside(monkeypatch):
+def test_cuda_graph_is_captured_at_the_first_batch_alone_with_nothing_cast_outside(monkeypatch):
     calls = []
 
     def capture(net, inputs, allow_unused_input):

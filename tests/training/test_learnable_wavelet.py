@@ -23,7 +23,7 @@ UNET = [
 
 
 @pytest.mark.slow
-def test_training_pulls_the_filters_back(
+def test_regularizer_pulls_spoilt_filters_back_to_reconstruction(
     compose_debug: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Filters that start off reconstruction come back to it, although the loss alone would not move them there."""

@@ -53,7 +53,7 @@ def trained(run: Path, compose_debug: Compose) -> Path:
     return run
 
 
-def test_what_training_wrote_restores_an_mp3(trained: Path, tmp_path: Path) -> None:
+def test_trained_checkpoint_restores_an_mp3(trained: Path, tmp_path: Path) -> None:
     checkpoint = trained / "checkpoints" / "best.ckpt"
     clean = compose_song(seed=12345, seconds=2.0)
     (tmp_path / "song.mp3").write_bytes(encode(clean, CodecSpec(bitrate=96)))
@@ -77,7 +77,7 @@ def test_checkpoints_hold_nothing_but_plain_data(trained: Path) -> None:
         assert all(key.startswith("net.") for key in content["state_dict"])
 
 
-def test_the_composed_config_stays_with_the_run(trained: Path) -> None:
+def test_run_folder_keeps_the_composed_config(trained: Path) -> None:
     config = OmegaConf.load(trained / "config.yaml")
     assert config.model.width == 4
     assert config.codec.bitrates == [96]
@@ -118,7 +118,7 @@ def test_retraining_starts_from_the_checkpoint_with_a_new_optimizer(
         torch.testing.assert_close(after["state_dict"][name], weight, atol=1e-6, rtol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_losses(compose_debug: Compose, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_weights(compose_debug: Compose, tmp_path: Path) -> None:
     runs = [tmp_path / name for name in ("one", "two")]
     for run in runs:
         fit(compose_debug("model.num_layers=2", "data.num_batches=3", "trainer.max_epochs=1", output_dir=run))
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_losses(compose_debug: Compose, tmp_path: P
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
+def test_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
     compose_debug: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Poison(Callback):
@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
     assert all(torch.isfinite(weight).all() for weight in last["state_dict"].values())
 
 
-def test_the_logger_keeps_one_folder_for_one_run(compose_debug: Compose, tmp_path: Path) -> None:
+def test_logger_keeps_one_folder_for_one_run(compose_debug: Compose, tmp_path: Path) -> None:
     trainer = fit_module.build_trainer(compose_debug())
     assert isinstance(trainer.logger, TensorBoardLogger)
     assert Path(trainer.logger.log_dir) == tmp_path / "run" / "tensorboard"

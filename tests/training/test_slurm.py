@@ -71,7 +71,7 @@ def with_preemption(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(("array", "job"), [({}, "4711"), ({"ARRAY_JOB_ID": "47", "ARRAY_TASK_ID": "2"}, "47_2")])
-def test_the_requeue_signal(
+def test_requeue_signal_saves_the_run_and_requeues_the_job(
     array: dict[str, str],
     job: str,
     scontrol: Path,
@@ -98,7 +98,7 @@ def test_the_requeue_signal(
     assert not scontrol.exists()
 
 
-def test_the_trainer_takes_its_rank_from_slurm(scontrol: Path, compose_debug: Compose) -> None:
+def test_trainer_takes_its_rank_from_slurm(scontrol: Path, compose_debug: Compose) -> None:
     environment = fit_module.build_trainer(compose_debug())._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue

@@ -37,7 +37,7 @@ def leave_run(folder: Path, overrides: list[str], result: dict[str, Any] | None 
         (folder / "result.json").write_text(json.dumps({"monitor": "val/loss", "best": 0.5, **result}))
 
 
-def test_a_sweep_with_a_failed_run(tmp_path: Path):
+def test_sweep_with_a_failed_run_goes_on_and_is_summarised(tmp_path: Path):
     done = sweep(tmp_path / "s", "-m", "codec.bitrates=[64],[96],[128]", status=1)
     assert "error: no music | at 96" in done.stderr and "Traceback" not in done.stderr
     lines = summary(tmp_path / "s")
@@ -59,7 +59,7 @@ def test_preset_bitrates_needs_no_flag_and_prints_the_table(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_preset_wavelets_in_parallel(tmp_path: Path):
+def test_preset_wavelets_runs_in_parallel(tmp_path: Path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     sweep(tmp_path / "s", "sweep=wavelets", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     lines = summary(tmp_path / "s")
@@ -68,7 +68,7 @@ def test_preset_wavelets_in_parallel(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_preset_optuna_in_memory(tmp_path: Path):
+def test_preset_optuna_searches_in_memory(tmp_path: Path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     sweep(tmp_path / "s", "sweep=optuna", "hydra.sweeper.n_trials=3")
     best = yaml.safe_load((tmp_path / "s" / "optimization_results.yaml").read_text())
@@ -79,13 +79,13 @@ def test_preset_optuna_in_memory(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_submitit_local(tmp_path: Path):
+def test_sweep_through_submitit_runs_locally(tmp_path: Path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     sweep(tmp_path / "s", "-m", "codec.bitrates=[64],[96],[128]", "hydra/launcher=submitit_local", status=1)
     assert [line["status"].split(":")[0] for line in summary(tmp_path / "s")] == ["done", "failed", "done"]
 
 
-def test_a_killed_sweep_shows_what_there_is(tmp_path: Path):
+def test_summary_of_a_killed_sweep_shows_its_finished_runs(tmp_path: Path):
     leave_run(tmp_path / "0", ["seed=1", "model=a"], {"best_metrics": {"val/si_sdr_gain/64": 0.1}})
     leave_run(tmp_path / "1", ["seed=1", "model=b"])
     leave_run(tmp_path / "10", ["seed=1", "model=c"])
@@ -97,13 +97,13 @@ def test_a_killed_sweep_shows_what_there_is(tmp_path: Path):
     assert "model" in lines[0] and "seed" not in lines[0], "only what was varied"
 
 
-def test_one_run_shows_all_its_settings(tmp_path: Path):
+def test_summary_of_one_run_shows_all_its_settings(tmp_path: Path):
     leave_run(tmp_path / "0", ["+seed=1", "model=a"], {"best_metrics": {}})
     update_summary(tmp_path)
     assert summary(tmp_path)[0]["seed"] == "1" and summary(tmp_path)[0]["model"] == "a"
 
 
-def test_a_job_that_ends_while_the_summary_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_summary_holds_a_job_that_ends_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Parallel jobs: what one of them wrote before another ended must not stay the last word."""
     from upscale.training import sweep_summary
 
@@ -120,7 +120,7 @@ def test_a_job_that_ends_while_the_summary_is_written(tmp_path: Path, monkeypatc
     assert len(summary(tmp_path)) == len(read_runs(tmp_path)) == 2
 
 
-def test_a_long_name_leaves_room_for_the_curves(tmp_path: Path):
+def test_plot_with_a_long_name_leaves_room_for_the_curves(tmp_path: Path):
     """Until the second run begins, all overrides are the first one's name."""
     from upscale.training.sweep_plot import draw_sweep
 
