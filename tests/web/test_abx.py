@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binomtest
 
 from upscale.errors import UserError
-from upscale.web.abx import Session, excerpts, p_value
+from upscale.web.abx import BlindTest, excerpts, p_value
 
 
 @pytest.mark.parametrize(("correct", "trials"), [(0, 0), (0, 5), (5, 5), (7, 10), (12, 16), (60, 100)])
@@ -12,8 +12,8 @@ def test_p_value_is_the_one_sided_binomial_test(correct: int, trials: int) -> No
     assert p_value(correct, trials) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_session_counts_every_answer_once() -> None:
-    session = Session()
+def test_a_blind_test_counts_every_answer_once() -> None:
+    session = BlindTest()
     trial, x_is = session.start()
     outcome = session.answer(trial, x_is)
     assert outcome == {"correct": True, "x_was": x_is, "num_trials": 1, "num_correct": 1, "p_value": 0.5}
@@ -26,7 +26,7 @@ def test_a_session_counts_every_answer_once() -> None:
 
 
 def test_a_trial_without_an_answer_does_not_count() -> None:
-    session = Session()
+    session = BlindTest()
     first, _ = session.start()
     second, x_is = session.start()
     with pytest.raises(UserError, match="over"):
@@ -35,7 +35,7 @@ def test_a_trial_without_an_answer_does_not_count() -> None:
 
 
 def test_only_a_and_b_are_answers() -> None:
-    session = Session()
+    session = BlindTest()
     trial, _ = session.start()
     with pytest.raises(UserError, match="A or B"):
         session.answer(trial, "X")
@@ -43,7 +43,7 @@ def test_only_a_and_b_are_answers() -> None:
 
 
 def test_x_is_a_or_b_with_equal_probability() -> None:
-    session = Session()
+    session = BlindTest()
     num_a = sum(session.start()[1] == "A" for _ in range(2000))
     assert binomtest(num_a, 2000, 0.5).pvalue > 1e-6
 

@@ -25,7 +25,7 @@ POLL_SECONDS = 0.2
 logger = logging.getLogger(__name__)
 
 
-class Cancelled(Exception):
+class BatchStopped(Exception):
     """Raised inside a job when the whole run is being stopped."""
 
 
@@ -105,7 +105,7 @@ class BatchRestorer:
             return Outcome(job, "failed", _without_name(error, job))
         except OSError as error:
             return Outcome(job, "failed", error.strerror or str(error))
-        except Cancelled:
+        except BatchStopped:
             return Outcome(job, "failed", "interrupted")
         except Exception as error:  # whatever is wrong with one file, the rest goes on
             logger.debug("%s", job.source, exc_info=True)
@@ -114,7 +114,7 @@ class BatchRestorer:
     def _restore(self, job: Job, observer: Observer, stop: threading.Event) -> Outcome:
         def progress(seconds: float) -> None:
             if stop.is_set():
-                raise Cancelled
+                raise BatchStopped
             observer.advanced(job, seconds)
 
         if job.clash is not None:

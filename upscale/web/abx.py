@@ -11,7 +11,7 @@ from upscale.errors import UserError
 
 MAX_EXCERPT_SECONDS = 30.0
 FADE_SECONDS = 0.005
-SILENCE = 1e-9  # mean square
+SILENT_POWER = 1e-9  # mean square below which an excerpt cannot be compared
 
 
 def p_value(num_correct: int, num_trials: int) -> float:
@@ -21,7 +21,7 @@ def p_value(num_correct: int, num_trials: int) -> float:
 
 
 @dataclass
-class Session:
+class BlindTest:
     """The running test on one file; every trial is answered at most once."""
 
     num_trials: int = 0
@@ -64,7 +64,7 @@ def excerpts(before: np.ndarray, after: np.ndarray, sample_rate: int) -> tuple[n
     Both ends fade, so that no click gives a side away.
     """
     power_before, power_after = float(np.mean(before**2)), float(np.mean(after**2))
-    if min(power_before, power_after) < SILENCE:
+    if min(power_before, power_after) < SILENT_POWER:
         raise UserError("this excerpt is silent: choose another place")
     gain = math.sqrt(power_after / power_before)
     fade = _fades(before.shape[-1], sample_rate)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from upscale.errors import UserError
-from upscale.web.abx import Session
+from upscale.web.abx import BlindTest
 from upscale.web.limits import Limits
 
 PREFIX = "upscale-web-"
@@ -42,7 +42,7 @@ class Workspace:
     used_at: float = field(default_factory=time.monotonic)
     tab: str | None = None
     result: dict[str, Any] | None = None
-    test: Session = field(default_factory=Session)
+    test: BlindTest = field(default_factory=BlindTest)
 
     @property
     def input(self) -> Path:
