@@ -45,11 +45,11 @@ class Scale:
 
 WHOLE = Scale()
 QUICK = Scale(
-    pieces=60,
+    pieces=40,
     training="trainer.max_steps=40 scheduler.warmup_steps=5 data.num_val_batches=2",
     evaluation="'bitrates=[64,128]' excerpt_seconds=6 'visqol_bitrates=[64]' visqol_seconds=4 pictures=false",
-    composed=8,
-    composed_seconds=30.0,
+    composed=6,
+    composed_seconds=24.0,
 )
 
 

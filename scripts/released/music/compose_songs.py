@@ -20,8 +20,10 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for number in range(arguments.first, arguments.first + arguments.count):
-        wav = demo.compose(derive_seed("pipeline", number), arguments.seconds)
-        audio.write(arguments.out / f"composed_{number:03d}.flac", wav, demo.SAMPLE_RATE, subtype="PCM_16")
+        path = arguments.out / f"composed_{number:03d}.flac"
+        if not path.exists():
+            wav = demo.compose(derive_seed("pipeline", number), arguments.seconds)
+            audio.write(path, wav, demo.SAMPLE_RATE, subtype="PCM_16")
 
 
 if __name__ == "__main__":
