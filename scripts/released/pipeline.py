@@ -46,7 +46,7 @@ class Scale:
 WHOLE = Scale()
 QUICK = Scale(
     pieces=40,
-    training="trainer.max_steps=40 scheduler.warmup_steps=5 data.num_val_batches=2",
+    training="trainer.max_steps=40 scheduler.scheduler.warmup_steps=5 data.num_val_batches=2",
     evaluation="'bitrates=[64,128]' excerpt_seconds=6 'visqol_bitrates=[64]' visqol_seconds=4 pictures=false",
     composed=6,
     composed_seconds=24.0,
@@ -121,11 +121,10 @@ class Pipeline:
         work, last = self.work, self.last
         yield self.train("coarse", f"{work}/pairs")
         yield self.train("fine", f"{work}/pairs", coarse=last("coarse"))
-        yield self.train("filters", f"{work}/pairs", coarse=last("fine"), fine=last("fine"))
+        yield self.train("filters", f"{work}/pairs", net=last("fine"))
         yield Step(f"python -m scripts.released.precompute repetitions --pairs {work}/pairs --model {last('filters')} "
                    f"--out {work}/repetitions --workers 2")  # fmt: skip
-        filters = dict.fromkeys(("coarse", "fine", "brief"), last("filters"))
-        yield self.train("repetition_mixer", f"{work}/repetitions", **filters)
+        yield self.train("repetition_mixer", f"{work}/repetitions", net=last("filters"))
 
     def train_perceptual(self, pools: list[str]) -> Iterator[Step]:
         """Band envelopes and the correlation of left and right, from frames alone; then every bin's log magnitude."""
@@ -133,17 +132,18 @@ class Pipeline:
         folders = " ".join(f"{work}/{pool}" for pool in pools)
         yield Step(f"python -m scripts.released.precompute frames --pairs {folders} --out {work}/frames --workers 2")
         yield self.train("band_envelope", f"{work}/frames")
-        yield self.train("stereo_correlation", f"{work}/frames", ckpt=last("band_envelope"))
-        yield self.train("log_magnitude", f"{work}/pool", filter=last("filters"), level=last("stereo_correlation"))
+        yield self.train("stereo_correlation", f"{work}/frames", net=last("band_envelope"))
+        yield self.train(
+            "log_magnitude", f"{work}/pool", filter=last("repetition_mixer"), level=last("stereo_correlation")
+        )
 
-    def train(self, stage: str, data: str, ckpt: Path | None = None, **init: Path) -> Step:
-        """A run of `train.py`; `init`: the checkpoint that each part of the network starts from."""
+    def train(self, stage: str, data: str, **init: Path) -> Step:
+        """A run of `train.py`; `init`: the checkpoint that each part of the network, or all of it, starts from."""
         folder = self.work / "runs" / stage
         result = folder / "result.json"
         if self.last(stage).exists() and not result.exists():
             return Step(f"python train.py resume={folder}", result)
         words = [f"python train.py experiment=released/{stage} data.root={data} output_dir={folder}"]
-        words += [f"ckpt={ckpt}"] if ckpt else []
         words += [f"init.{part}={path}" for part, path in init.items()]
         words += [self.scale.training] if self.scale.training else []
         return Step(" ".join(words), result)
