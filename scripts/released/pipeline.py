@@ -46,7 +46,7 @@ class Scale:
 WHOLE = Scale()
 QUICK = Scale(
     pieces=40,
-    training="trainer.max_steps=40 scheduler.scheduler.warmup_steps=5 data.num_val_batches=2",
+    training="trainer.max_steps=40 scheduler.scheduler.warmup_steps=5 data.num_batches=20 data.num_val_batches=2",
     evaluation="'bitrates=[64,128]' excerpt_seconds=6 'visqol_bitrates=[64]' visqol_seconds=4 pictures=false",
     composed=6,
     composed_seconds=24.0,
