@@ -32,7 +32,7 @@ SMALL = {"width": 8, "num_blocks": 2, "frame_width": 16, "average_frames": 3, "w
 MODELS = {
     "filter": lambda: SpectralCascade(**SMALL, fine_window_size=1024, brief_window_size=128),
     "fill": lambda: SpectralFill(
-        **SMALL, fine_window_size=1024, level_width=8, level_frame_width=16, num_rounds=2, num_steps=1, period=4096
+        **SMALL, fine_window_size=1024, level_width=8, level_frame_width=16, num_iterations=2, period=4096
     ),
     "wavelet": lambda: WaveletUNet(channels=1, num_layers=3, num_filters=16),
 }

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from upscale.errors import UserError
-from upscale.models import SpectralGain
+from upscale.models import SpectralFill, SpectralGain
 from upscale.restore import Restorer
 from upscale.restore.bundle import load_bundle, save_bundle
 
@@ -54,6 +54,24 @@ def test_a_training_checkpoint_loads_like_a_bundle(halver, tmp_path):
 def _edit(folder: Path, **changes: object) -> None:
     values = yaml.safe_load((folder / "model.yaml").read_text())
     (folder / "model.yaml").write_text(yaml.safe_dump({**values, **changes}))
+
+
+def test_an_older_bundle_loads_without_the_parts_that_are_no_longer_there(tmp_path):
+    tiny = {"width": 4, "num_blocks": 1, "num_bands": 16, "frame_width": 4, "level_width": 4, "level_frame_width": 4}
+    tiny |= {"num_level_blocks": 1, "fine_window_size": 4096, "num_iterations": 3, "period": 8192}
+    model = SpectralFill(**tiny)
+    folder = save_bundle(tmp_path / "m", model, arguments=tiny)
+    former = {"num_rounds": 3, "num_alike": 256, "num_steps": 24, "repeat_levels": True}
+    _edit(folder, arguments={name: value for name, value in tiny.items() if name != "num_iterations"} | former)
+    state = load_file(folder / "weights.safetensors")
+    save_file({**state, "repeat.tail.bias": torch.ones(1)}, folder / "weights.safetensors")
+    loaded, description = load_bundle(folder)
+    assert loaded.num_iterations == 3 and description.arguments["num_alike"] == 256
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    save_file({**state, "unknown.bias": torch.ones(1)}, folder / "weights.safetensors")
+    with pytest.raises(UserError, match="do not fit"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(

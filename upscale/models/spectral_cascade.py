@@ -7,9 +7,12 @@ attack is in it. After the first two, a local gain chosen with knowledge of the 
 256 samples, more than in frames of 512 to 2,048.
 
 Behind them a passage may be mixed with the places where the piece plays it again (`RepetitionMixer`).
+
+    wav -> coarse -> fine -> brief -> repetition mixer -> quality bypass -> restored
 """
 
 import copy
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -21,26 +24,18 @@ from upscale.models.spectral_filter import SpectralFilter
 
 
 class Filtered(NamedTuple):
-    """The state after the filters: the wav as given and as filtered, [B, 2, T], and the bypass's share, [B, 1, T]."""
+    """The state between stages: the wav as given and as filtered so far, [B, 2, T], and the bypass, [B, 1, T]."""
 
     wav: Tensor
     filtered: Tensor
     bypass: Tensor
-
-
-class Mixed(NamedTuple):
-    """The state after the repetition mixer: as `Filtered`, and the matches that were mixed in, [B, K, 2, T]."""
-
-    wav: Tensor
-    filtered: Tensor
-    bypass: Tensor
-    matches: Tensor
 
 
 class SpectralCascade(nn.Module):
     """`SpectralFilter` (its arguments first), then others with finer bins and with shorter frames (None: without).
 
     All average over the same number of seconds. `num_matches`: matches that each passage is mixed with (0: no mixer).
+    `min_match_similarity`: 0 to 1, below which a passage counts as played once and is not mixed.
     """
 
     def __init__(
@@ -55,6 +50,7 @@ class SpectralCascade(nn.Module):
         fine_window_size: int = 8192,
         brief_window_size: int | None = None,
         num_matches: int = 0,
+        min_match_similarity: float = 0.0,
     ) -> None:
         super().__init__()
 
@@ -64,39 +60,37 @@ class SpectralCascade(nn.Module):
 
         self.coarse, self.fine = stage(window_size), stage(fine_window_size)
         self.brief = stage(brief_window_size) if brief_window_size else None
-        self.repeat = RepetitionMixer(num_matches=num_matches) if num_matches else None
+        self.repeat = (
+            RepetitionMixer(num_matches=num_matches, min_similarity=min_match_similarity) if num_matches else None
+        )
         self.channels, self.sample_rate = self.coarse.channels, self.coarse.sample_rate
         self.bypass = QualityBypass()
+        self.in_one_stage = False
 
     @property
     def filters(self) -> list[SpectralFilter]:
         return [self.coarse, self.fine, *([self.brief] if self.brief else [])]
 
     @property
-    def stages(self) -> list[Stage]:
-        """The stages in which a file is restored chunk by chunk."""
-        if self.repeat is None:
-            return [single_stage(self, self.filter_context, self.filter_stride)]
-        return [self.filter_stage, Stage(self.mix_and_bypass, self.repeat.context, self.repeat.stride)]
-
-    @property
-    def filter_stage(self) -> Stage:
-        """wav -> `Filtered`."""
-        return Stage(self.filter_and_measure, self.filter_context, self.filter_stride)
-
-    @property
-    def mix_stage(self) -> Stage:
-        """`Filtered` -> `Mixed`."""
-        assert self.repeat is not None
-        return Stage(self.mix, self.repeat.context, self.repeat.stride)
-
-    @property
-    def filter_context(self) -> int:
+    def reach(self) -> int:
+        """Samples on both sides that the filters and the bypass hear."""
         return max(sum(filter_.context for filter_ in self.filters), self.bypass.context)
 
     @property
-    def filter_stride(self) -> int:
-        return max(filter_.stride for filter_ in self.filters)
+    def stages(self) -> list[Stage]:
+        """The stages in which a file is restored chunk by chunk."""
+        if self.in_one_stage:
+            return [single_stage(self, self.reach, max(filter_.stride for filter_ in self.filters))]
+        return [*self.filter_stages, Stage(self.finish, 0, 1)]
+
+    @property
+    def filter_stages(self) -> list[Stage]:
+        """wav -> `Filtered`: the bypass, one filter after the other, the repetitions."""
+        stages = [Stage(self.measure, self.bypass.context, self.bypass.stride)]
+        stages += [Stage(partial(self.apply_filter, part), part.context, part.stride) for part in self.filters]
+        if self.repeat is not None:
+            stages.append(Stage(self.mix, self.repeat.context, self.repeat.stride))
+        return stages
 
     @property
     def context(self) -> int:
@@ -107,11 +101,11 @@ class SpectralCascade(nn.Module):
         return max(stage.stride for stage in self.stages)
 
     def low_latency(self) -> "SpectralCascade":
-        """A copy without the repetition mixer, which looks 14 s ahead; itself where there is none."""
-        if self.repeat is None:
+        """A copy without the repetition mixer, which looks 14 s ahead, and in one stage, which looks less far."""
+        if self.in_one_stage:
             return self
         network = copy.deepcopy(self)
-        network.repeat = None
+        network.repeat, network.in_one_stage = None, True
         return network
 
     def forward(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
@@ -124,25 +118,26 @@ class SpectralCascade(nn.Module):
         return self.repeat(wav, filtered) if self.repeat else filtered
 
     def filtered(self, wav: Tensor, bitrate: Tensor | None = None) -> Tensor:
-        """The filters alone, [B, 2, T] -> [B, 2, T]."""
-        wav = self.fine(self.coarse(wav, bitrate), bitrate)
-        return self.brief(wav, bitrate) if self.brief else wav
+        """The filters without repetitions, [B, 2, T] -> [B, 2, T]."""
+        for part in self.filters:
+            wav = part(wav, bitrate)
+        return wav
 
-    def filter_and_measure(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Filtered:
-        """The first stage: the filters, and how good the wav is already."""
-        parts = wav, self.filtered(wav, bitrate), self.bypass(wav, bitrate)
-        return Filtered(*(part[..., kept] for part in parts))
+    def measure(self, wav: Tensor, bitrate: Tensor | None, kept: slice) -> Filtered:
+        """The first stage: how good the wav is already."""
+        return Filtered(wav[..., kept], wav[..., kept], self.bypass(wav, bitrate)[..., kept])
 
-    def mix(self, state: Filtered, bitrate: Tensor | None, kept: slice) -> Mixed:
-        """The second stage: the filtered wav mixed with its repetitions."""
-        assert self.repeat is not None
-        wav, filtered, bypass = (part[..., kept] for part in state)
-        if bool((bypass == 1).all()):  # the result would not be heard
-            return Mixed(wav, filtered, bypass, wav.new_zeros(len(wav), self.repeat.num_matches, *wav.shape[1:]))
-        mixed, matches = self.repeat.mix(state.wav, state.filtered, kept)
-        return Mixed(wav, mixed, bypass, matches)
+    def apply_filter(self, part: SpectralFilter, state: Filtered, bitrate: Tensor | None, kept: slice) -> Filtered:
+        """A stage of one filter."""
+        return Filtered(*(value[..., kept] for value in state._replace(filtered=part(state.filtered, bitrate))))
 
-    def mix_and_bypass(self, state: Filtered, bitrate: Tensor | None, kept: slice) -> Tensor:
+    def mix(self, state: Filtered, bitrate: Tensor | None, kept: slice) -> Filtered:
+        """The stage of the repetition mixer."""
+        inner = Filtered(*(value[..., kept] for value in state))
+        if self.repeat is None or bool((inner.bypass == 1).all()):  # nothing of it would be heard
+            return inner
+        return inner._replace(filtered=self.repeat(state.wav, state.filtered, kept))
+
+    def finish(self, state: Filtered, bitrate: Tensor | None, kept: slice) -> Tensor:
         """The last stage: [B, 2, kept]."""
-        mixed = self.mix(state, bitrate, kept)
-        return apply_bypass(mixed.wav, mixed.filtered, mixed.bypass)
+        return apply_bypass(*state)[..., kept]

@@ -3,6 +3,9 @@
 `model.yaml` says which class of `upscale.models` to build and with which plain arguments; the weights are tensors
 and nothing else. A Lightning checkpoint is read too, with `weights_only=True`, when it holds the same two facts
 under `upscale_model`.
+
+Older bundles keep loading: a class names the arguments (`renamed_arguments`) and the weights (`retired_weights`, by
+prefix) that it no longer has.
 """
 
 import os
@@ -86,6 +89,8 @@ def load_bundle(path: str | os.PathLike[str]) -> tuple[nn.Module, Description]:
         raise UserError(f"no model at {path}: give a bundle's folder or a .ckpt file")
     description, state = _read_folder(path) if path.is_dir() else _read_checkpoint(path)
     model = build_model(description, path)
+    retired = getattr(model, "retired_weights", ())
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(retired)}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -111,10 +116,21 @@ def build_model(description: Description, source: Path) -> nn.Module:
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UserError(f"{source} asks for {description.model_class}, which is not a model of {MODELS_PACKAGE}")
     try:
-        return found(**description.arguments)
+        return found(**_current_arguments(found, description.arguments))
     except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{source}: {description.model_class} refuses its arguments: {reason}") from error
+
+
+def _current_arguments(model_class: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an older bundle by their present names; those of parts that are no longer there are dropped.
+
+    A class says so itself: `renamed_arguments` maps a former name to the present one, or to None.
+    """
+    renamed = getattr(model_class, "renamed_arguments", {})
+    current = {renamed.get(name, name): value for name, value in arguments.items()}
+    current.pop(None, None)
+    return current
 
 
 def _read_folder(folder: Path) -> tuple[Description, dict[str, torch.Tensor]]:

@@ -7,8 +7,16 @@ from torch import Tensor
 
 from upscale.metrics import si_sdr
 from upscale.models import SpectralCascade, SpectralFill
-from upscale.models.spectral.repetition_mixer import RepetitionMixer
-from upscale.models.spectral.repetition_search import BLOCK, GRID, HOP, find_repetitions, gather_repetitions, num_blocks
+from upscale.models.spectral.repetition_mixer import FADE, RepetitionMixer
+from upscale.models.spectral.repetition_search import (
+    BLOCK,
+    GRID,
+    HOP,
+    find_repetitions,
+    gather_repetitions,
+    num_blocks,
+    passage_similarity,
+)
 from upscale.restore import Restorer
 
 TINY = {"width": 8, "num_blocks": 1, "num_bands": 16, "frame_width": 16, "average_frames": 3}
@@ -126,17 +134,43 @@ def test_level_and_order_of_matches_do_not_matter() -> None:
         assert torch.allclose(model.combine(coded, wav, matches.flip(1), similarity.flip(1)), expected, atol=1e-6)
 
 
+def test_a_passage_that_is_played_once_stays_as_it_is() -> None:
+    """A sound of 150,000 samples is heard twice, far apart; between and around is noise."""
+    wav = noise(1, 2, 12 * GRID)
+    wav[..., 8 * GRID + 776 : 8 * GRID + 150_776] = wav[..., GRID : GRID + 150_000]
+    similarity = passage_similarity(wav[0], range(-1, 13))
+    assert similarity.shape == (14,) and similarity[0] == similarity[-1] == 0
+    found = (similarity > 0.9).nonzero()[:, 0] - 1
+    assert {1, 2, 9} <= set(found.tolist()) <= {1, 2, 3, 8, 9, 10}
+    assert similarity[5:9].max() < 0.2
+
+    mixer = with_shares(0.0, num_matches=1)
+    mixer.min_similarity = 0.9
+    coded = wav + 0.1 * noise(1, 2, wav.shape[-1], seed=1)
+    with torch.no_grad():
+        mixed = mixer(coded, coded)
+        kept = slice(GRID + 1000, 3 * GRID + 500)
+        assert torch.allclose(mixer(coded, coded, kept), mixed[..., kept], atol=1e-6)
+    changed = (mixed != coded).any(dim=1)[0].nonzero()[:, 0]
+    assert GRID <= changed.min() < GRID + FADE and changed.max() < 11 * GRID
+    assert torch.equal(mixed[..., 4 * GRID : 8 * GRID], coded[..., 4 * GRID : 8 * GRID])
+    assert (mixed - coded)[..., GRID : GRID + 2].abs().max() < 1e-3, "it fades in"
+
+
 @pytest.mark.slow
-def test_a_chunk_with_context_equals_the_whole() -> None:
+@pytest.mark.parametrize("min_match_similarity", [0.0, 0.9])
+def test_a_chunk_with_context_equals_the_whole(min_match_similarity: float) -> None:
     torch.manual_seed(0)
-    model = SpectralCascade(**TINY, fine_window_size=4096, brief_window_size=256, num_matches=2).eval()
+    options = {"fine_window_size": 4096, "brief_window_size": 256, "num_matches": 2}
+    model = SpectralCascade(**TINY, **options, min_match_similarity=min_match_similarity).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
-    assert model.stride == GRID and len(model.stages) == 2
+    assert model.stride == GRID
     before = -(-model.context // GRID) * GRID
     start = before + GRID
-    wav = noise(1, 2, 150_000).repeat(1, 1, 14)[..., : start + 5_000 + model.context + 30_000]
+    wav = noise(1, 2, 150_000).repeat(1, 1, 20)[..., : start + 5_000 + model.context + 30_000]
+    wav[..., start + 2_000 :] += 0.3 * noise(1, 2, wav.shape[-1] - start - 2_000, seed=2)
     wav = wav + 0.1 * noise(*wav.shape, seed=1)
     bitrate = torch.tensor([64.0])  # or all of it would be bypassed
     with torch.no_grad():
@@ -151,20 +185,18 @@ def test_a_chunk_with_context_equals_the_whole() -> None:
 
 
 TINY_CASCADE = {**TINY, "fine_window_size": 4096, "brief_window_size": 256}
-TINY_ROUNDS = {"num_alike": 8, "num_rounds": 2, "num_steps": 1, "period": 8192}
-TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, **TINY_ROUNDS}
+TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "num_iterations": 2, "period": 8192}
 MODELS = {
-    "cascade": lambda: SpectralCascade(**TINY_CASCADE, num_matches=1),
-    "fill": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=1),
-    "fill and levels": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True),
-    "fill without": lambda: SpectralFill(**TINY_CASCADE, **TINY_LEVEL),
+    "cascade": lambda **options: SpectralCascade(**TINY_CASCADE, **options),
+    "fill": lambda **options: SpectralFill(**TINY_CASCADE, **TINY_LEVEL, **options),
 }
 
 
+@pytest.mark.parametrize("num_matches", [0, 1])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_stages_one_behind_the_other_are_the_model(name: str) -> None:
+def test_the_stages_one_behind_the_other_are_the_model(name: str, num_matches: int) -> None:
     torch.manual_seed(0)
-    model = MODELS[name]().eval()
+    model = MODELS[name](num_matches=num_matches).eval()
     wav = piece([10_000, 60_000], length=100_000)
     with torch.no_grad():
         for bitrate in (None, torch.tensor([64.0]), torch.tensor([320.0])):
@@ -176,37 +208,17 @@ def test_the_stages_one_behind_the_other_are_the_model(name: str) -> None:
     assert all(model.stride % stage.stride == 0 for stage in model.stages)
 
 
-@torch.no_grad()
-def test_levels_are_corrected_as_far_as_what_is_kept_reaches() -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_low_latency_is_the_same_network_without_repetitions(name: str) -> None:
     torch.manual_seed(0)
-    model = MODELS["fill and levels"]().eval()
-    assert model.repeat is not None
-    model.repeat.tail.bias.fill_(1.0)
-    spectrum = torch.fft.rfft(piece([20_000, 140_000], length=200_000))
-    spectrum[..., 70_000:] = 0  # above 15 kHz: with treble it would be left alone
-    state = torch.fft.irfft(spectrum, n=200_000)
-    for stage in model.stages[:-1]:
-        state = stage.function(state, None, slice(None))
-    whole = model.fill_and_bypass(state, None, slice(None))
-    wanted = model.frames_around(slice(90_000, 100_000), 200_000)
-    assert wanted.start > 0 and wanted.stop < 200_000 // model.stft.hop, "some frames are left out"
-    for kept in (slice(90_000, 100_000), slice(0, 5_000), slice(150_000, 200_000)):
-        assert torch.allclose(model.fill_and_bypass(state, None, kept), whole[..., kept], atol=1e-6)
-    model.repeat.tail.bias.zero_()
-    assert not torch.allclose(model.fill_and_bypass(state, None, slice(None)), whole, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", ["fill", "fill and levels"])
-def test_low_latency_is_the_same_network_without_what_takes_long(name: str) -> None:
-    torch.manual_seed(0)
-    model = MODELS[name]().eval()
+    model = MODELS[name](num_matches=1).eval()
     restorer = Restorer.from_module(model, device="cpu")
     fast = restorer.low_latency()
-    plain = MODELS["fill without"]()
-    plain.num_alike = plain.num_steps = 0
+    plain = MODELS[name]()
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if "repeat." not in name})
-    assert fast.traits.context == plain.context < restorer.traits.context == model.context
+    assert fast.traits.context < plain.context < restorer.traits.context == model.context
     wav = noise(2, 30_000).numpy()
     expected = Restorer.from_module(plain, device="cpu")(wav, 44_100, bitrate=64)
     np.testing.assert_allclose(fast(wav, 44_100, bitrate=64), expected, atol=1e-6)
-    assert fast.low_latency() is fast and model.filter.repeat is not None
+    assert fast.low_latency() is fast and restorer.backend.model is model
+    assert any("repeat." in name for name in model.state_dict()), "a copy"

@@ -10,9 +10,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from upscale.models.spectral.bin_features import num_features
 
 from upscale.models import SpectralCascade, SpectralFill
-from upscale.models.spectral.bin_features import num_features
 from upscale.models.spectral.log_magnitude import LogMagnitudePredictor
 from upscale.models.spectral.repetition_search import HOP, find_repetitions, num_blocks
 

@@ -15,10 +15,18 @@ from torch import Tensor, nn
 from upscale.models.layers.backbone import BackboneBlock, bins_to_channels, channels_to_bins
 from upscale.models.layers.moving_average import RELATIVE_FLOOR, SILENT_POWER, frame_level, local_average
 from upscale.models.layers.stft import Spectrum, TightStft, mid_side
-from upscale.models.spectral.repetition_search import CONTEXT, GRID, HOP, find_repetitions, gather_repetitions
+from upscale.models.spectral.repetition_search import (
+    CONTEXT,
+    GRID,
+    HOP,
+    find_repetitions,
+    gather_repetitions,
+    passage_similarity,
+)
 
 NUM_FEATURES = 8 + 7  # per bin and frame: shared by all matches, and of each
 FIRST_SHARE = -3.0  # log share of a match beside the passage itself, before training
+FADE = 4096  # samples at both ends of what is mixed, over which the mix comes and goes
 
 
 class RepetitionMixer(nn.Module):
@@ -32,12 +40,13 @@ class RepetitionMixer(nn.Module):
         num_matches: int = 4,
         average_frames: int = 24,
         window_size: int = 2048,
+        min_similarity: float = 0.0,
     ) -> None:
         super().__init__()
         self.stft = TightStft(window_size)
         self.num_bins, self.fold, self.num_matches = window_size // 2, fold, num_matches
         self.average_frames, self.frames_per_block = average_frames, HOP // self.stft.hop
-        self.stride = GRID
+        self.stride, self.min_similarity = GRID, min_similarity
         reach = sum(block.mix.dilation[1] for block in self._blocks(width, num_blocks))
         self.margin = (average_frames + 2 + reach + 4) * self.stft.hop  # the reach of all but the search
         self.context = CONTEXT + self.margin
@@ -53,20 +62,50 @@ class RepetitionMixer(nn.Module):
         return [BackboneBlock(width, bin_dilation=1 + block % 2, frame_dilation=1) for block in range(num_blocks)]
 
     def forward(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> Tensor:
-        """[B, 2, T] each -> [B, 2, kept] (default: all); both start at a multiple of the stride."""
-        return self.mix(degraded, filtered, kept)[0]
+        """[B, 2, T] each -> [B, 2, kept] (default: all); both start at a multiple of the stride.
 
-    def mix(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, and the matches that were mixed in, [B, K, 2, kept]."""
+        Passages (of `GRID` samples) that are played once stay as they are, and cost a fifth of a search.
+        """
         first, last, _ = (kept or slice(None)).indices(filtered.shape[-1])
+        mixed = filtered[..., first:last].clone()
+        for clip, result in enumerate(mixed):
+            for begin, end in self.repeated(filtered[clip], first, last):
+                inner = slice(max(first, begin), min(last, end))
+                here = slice(inner.start - first, inner.stop - first)
+                found = self.mix(degraded[clip : clip + 1], filtered[clip : clip + 1], inner)[0]
+                sample = torch.arange(inner.start, inner.stop, device=found.device)
+                share = (torch.minimum(sample - begin, end - sample) / FADE).clamp(0, 1)
+                result[:, here] += share * (found - result[:, here])
+        return mixed
+
+    def repeated(self, filtered: Tensor, first: int, last: int) -> list[tuple[int, int]]:
+        """Where in [2, T] neighbouring passages that touch the samples are played elsewhere: their first, their last.
+
+        Those that go on beyond the samples may end a passage beyond them.
+        """
+        if self.min_similarity <= 0:
+            return [(first - FADE, last + FADE)]
+        passages = range(first // GRID - 1, -(-last // GRID) + 1)
+        found: list[tuple[int, int]] = []
+        similarity = passage_similarity(filtered, passages)
+        for passage, repeats in zip(passages, (similarity >= self.min_similarity).tolist(), strict=True):
+            begin, end = passage * GRID, (passage + 1) * GRID
+            if repeats and found and found[-1][1] == begin:
+                found[-1] = found[-1][0], end
+            elif repeats:
+                found.append((begin, end))
+        return [(begin, end) for begin, end in found if begin < last and end > first]
+
+    def mix(self, degraded: Tensor, filtered: Tensor, kept: slice) -> Tensor:
+        """[B, 2, T] each -> [B, 2, kept], mixed with matches whether they are similar or not."""
+        first, last = kept.start, kept.stop
         begin = max(0, first - self.margin) // GRID * GRID
         end = min(filtered.shape[-1], last + self.margin)
         inner = slice(begin, end)
         starts, similarity = find_repetitions(filtered, self.num_matches, inner)
         matches = gather_repetitions(filtered, starts, num_samples=end - begin)
         mixed = self.combine(degraded[..., inner], filtered[..., inner], matches, similarity)
-        wanted = slice(first - begin, last - begin)
-        return mixed[..., wanted], matches[..., wanted]
+        return mixed[..., first - begin : last - begin]
 
     def combine(self, degraded: Tensor, filtered: Tensor, matches: Tensor, similarity: Tensor) -> Tensor:
         """As `forward`, given the matches [B, K, 2, T] and their similarity block by block [B, K, M]."""

@@ -11,6 +11,8 @@ samples, so chunks that start at its multiples find what the whole finds.
 Shapes: B clips, T samples, K matches, M blocks; block m begins at sample (m - 1) * HOP and is 2 * HOP long.
 """
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,6 +28,7 @@ EMPHASIS = 0.9
 NEAREST = 1024  # at the lower rate: a block is like itself a moment later, which is no repetition
 APART = 37  # likewise: of the places around a match, it is the best
 FARTHER = 1e-3  # of similarity that a match at the far end must be better by; among equals the nearest is taken
+PROBES = slice(2, GROUP, 4)  # blocks of a group that say whether it is worth the whole search
 REFINE = 3  # samples on each side of what the first search found
 HALF_FILTER = 64
 SILENT_ENERGY = 1e-9  # energy of a block
@@ -40,9 +43,23 @@ def find_repetitions(wav: Tensor, num_matches: int, inner: slice | None = None) 
     """
     first, last, _ = (inner or slice(None)).indices(wav.shape[-1])
     blocks = range(first // HOP, first // HOP + num_blocks(last - first))
-    found = [_refined(one, _rough(one.mean(dim=0), num_matches, blocks), blocks) for one in wav]
+    found = [_refined(one, _rough(one, num_matches, blocks), blocks) for one in wav]
     starts, similarity = zip(*found, strict=True)
     return torch.stack(starts), torch.stack(similarity)
+
+
+def passage_similarity(wav: Tensor, passages: range) -> Tensor:
+    """[2, T] -> how similar each passage is to its most similar other place, by a few of its blocks: [passages].
+
+    Passage n is the `GRID` samples from n * GRID on; where there are none, the similarity is 0. This costs a fifth of
+    the whole search.
+    """
+    signal = _search_signal(wav)
+    there = range(max(0, passages.start), min(passages.stop, -(-wav.shape[-1] // GRID)))
+    found = torch.zeros(len(passages), device=wav.device)
+    for passage in there:
+        found[passage - passages.start] = _similarity(signal, passage * GROUP, PROBES).amax()
+    return found.clamp(min=0)
 
 
 def gather_repetitions(wav: Tensor, starts: Tensor, num_samples: int | None = None) -> Tensor:
@@ -86,22 +103,39 @@ def _decimated(wav: Tensor) -> Tensor:
     return F.conv1d(F.pad(wav, (HALF_FILTER, HALF_FILTER))[None, None], kernel[None, None], stride=FACTOR)[0, 0]
 
 
-def _rough(mono: Tensor, num_matches: int, numbers: range) -> Tensor:
-    """[T] -> where the best matches of each of those blocks begin, at the lower rate: [K, M]."""
+def _search_signal(wav: Tensor) -> Tensor:
+    """[C, T] -> mono at the lower rate, with zeros around, so that every group's region lies within."""
     hop, block = HOP // FACTOR, BLOCK // FACTOR
-    wav = _emphasised(_decimated(mono))
-    padded = F.pad(wav, (LEAD + hop, REGION + block + GROUP * hop))
-    places = torch.arange(REGION - block + 1, device=wav.device)
-    distance = (places - LEAD - hop * torch.arange(GROUP, device=wav.device)[:, None]).abs()
-    handicap = (-FARTHER / REGION * distance.to(wav)).masked_fill_(distance < NEAREST, -2.0)
+    low = _emphasised(_decimated(wav.mean(dim=0)))
+    return F.pad(low, (LEAD + hop, REGION + block + GROUP * hop))
+
+
+@cache
+def _handicap(device: torch.device) -> Tensor:
+    """What each place of a region loses for its distance from each block of the group: [GROUP, places]."""
+    hop, block = HOP // FACTOR, BLOCK // FACTOR
+    places = torch.arange(REGION - block + 1, device=device)
+    distance = (places - LEAD - hop * torch.arange(GROUP, device=device)[:, None]).abs()
+    return (-FARTHER / REGION * distance.float()).masked_fill_(distance < NEAREST, -2.0)
+
+
+def _similarity(signal: Tensor, first: int, blocks: slice) -> Tensor:
+    """Of those blocks of the group that begins with block `first`, to every place of its region: [M, places]."""
+    hop, block = HOP // FACTOR, BLOCK // FACTOR
+    begin = first * hop  # of the region, in `signal`; the first block lies LEAD behind it
+    own = signal[begin + LEAD :].unfold(0, block, hop)[blocks]
+    similarity = _correlation(signal[begin : begin + REGION], own).add_(_handicap(signal.device)[blocks])
+    similarity[:, : max(0, LEAD + hop - begin)] = -2.0  # before the file
+    return similarity
+
+
+def _rough(wav: Tensor, num_matches: int, numbers: range) -> Tensor:
+    """[C, T] -> where the best matches of each of those blocks begin, at the lower rate: [K, M]."""
+    hop, signal = HOP // FACTOR, _search_signal(wav)
     found = []
     for first in numbers[::GROUP]:
-        begin = first * hop  # of the region, in `padded`; the first block lies LEAD behind it
-        region = padded[begin : begin + REGION]
-        blocks = padded[begin + LEAD :].unfold(0, block, hop)[: min(GROUP, numbers.stop - first)]
-        similarity = _correlation(region, blocks).add_(handicap[: len(blocks)])
-        similarity[:, : max(0, LEAD + hop - begin)] = -2.0  # before the file
-        found.append(_best(similarity, num_matches) + begin - LEAD - hop)
+        similarity = _similarity(signal, first, slice(min(GROUP, numbers.stop - first)))
+        found.append(_best(similarity, num_matches) + first * hop - LEAD - hop)
     return torch.cat(found, dim=1)
 
 
