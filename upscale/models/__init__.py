@@ -14,9 +14,9 @@ Networks, each read top-down:
 `spectral/`, the parts of the last two networks:
 
 - `bypass`: passes a file that is good already.
-- `repetition_search`, `repetition_mixer`: find where a piece plays a passage again, and mix those places in.
+- `repetition_search`, `match_confidence`, `repetition_mixer`: find where a piece plays a passage again, tell whether
+  it is the same recording, and mix those places in.
 - `log_magnitude`: predicts the clean level of every bin.
-- `non_local_means`, `bin_features`, `repetition_level`: correct that prediction.
 - `inversion`: from levels to a sound (Griffin-Lim).
 
 `layers/`, what networks are made of:

@@ -35,7 +35,7 @@ class SpectralCascade(nn.Module):
     """`SpectralFilter` (its arguments first), then others with finer bins and with shorter frames (None: without).
 
     All average over the same number of seconds. `num_matches`: matches that each passage is mixed with (0: no mixer).
-    `min_match_similarity`: 0 to 1, below which a passage counts as played once and is not mixed.
+    `min_match_confidence`: `match_confidence` below which a passage counts as played once and is not mixed (0: mix all).
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SpectralCascade(nn.Module):
         fine_window_size: int = 8192,
         brief_window_size: int | None = None,
         num_matches: int = 0,
-        min_match_similarity: float = 0.0,
+        min_match_confidence: float = 0.0,
     ) -> None:
         super().__init__()
 
@@ -61,7 +61,7 @@ class SpectralCascade(nn.Module):
         self.coarse, self.fine = stage(window_size), stage(fine_window_size)
         self.brief = stage(brief_window_size) if brief_window_size else None
         self.repeat = (
-            RepetitionMixer(num_matches=num_matches, min_similarity=min_match_similarity) if num_matches else None
+            RepetitionMixer(num_matches=num_matches, min_confidence=min_match_confidence) if num_matches else None
         )
         self.channels, self.sample_rate = self.coarse.channels, self.coarse.sample_rate
         self.bypass = QualityBypass()

@@ -96,7 +96,7 @@ class SpectralFill(nn.Module):
         num_iterations: int = 16,
         period: int = 32768,
         num_matches: int = 0,
-        min_match_similarity: float = 0.0,
+        min_match_confidence: float = 0.0,
     ) -> None:
         super().__init__()
         self.filter = SpectralCascade(
@@ -110,7 +110,7 @@ class SpectralFill(nn.Module):
             fine_window_size,
             brief_window_size,
             num_matches,
-            min_match_similarity,
+            min_match_confidence,
         )
         self.level = LogMagnitudePredictor(
             level_width, num_level_blocks, level_fold, num_bands, level_frame_width, 2 * average_frames, window_size

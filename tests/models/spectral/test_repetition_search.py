@@ -7,6 +7,7 @@ from torch import Tensor
 
 from upscale.metrics import si_sdr
 from upscale.models import SpectralCascade, SpectralFill
+from upscale.models.spectral.match_confidence import match_confidence
 from upscale.models.spectral.repetition_mixer import FADE, RepetitionMixer
 from upscale.models.spectral.repetition_search import (
     BLOCK,
@@ -15,7 +16,6 @@ from upscale.models.spectral.repetition_search import (
     find_repetitions,
     gather_repetitions,
     num_blocks,
-    passage_similarity,
 )
 from upscale.restore import Restorer
 
@@ -138,14 +138,14 @@ def test_a_passage_that_is_played_once_stays_as_it_is() -> None:
     """A sound of 150,000 samples is heard twice, far apart; between and around is noise."""
     wav = noise(1, 2, 12 * GRID)
     wav[..., 8 * GRID + 776 : 8 * GRID + 150_776] = wav[..., GRID : GRID + 150_000]
-    similarity = passage_similarity(wav[0], range(-1, 13))
-    assert similarity.shape == (14,) and similarity[0] == similarity[-1] == 0
-    found = (similarity > 0.9).nonzero()[:, 0] - 1
+    confidence = match_confidence(wav[0], range(-1, 13))
+    assert confidence.shape == (14,) and confidence[0] == confidence[-1] == 0
+    found = (confidence > 0.9).nonzero()[:, 0] - 1
     assert {1, 2, 9} <= set(found.tolist()) <= {1, 2, 3, 8, 9, 10}
-    assert similarity[5:9].max() < 0.2
+    assert confidence[5:9].max() < 0.01
 
     mixer = with_shares(0.0, num_matches=1)
-    mixer.min_similarity = 0.9
+    mixer.min_confidence = 0.5
     coded = wav + 0.1 * noise(1, 2, wav.shape[-1], seed=1)
     with torch.no_grad():
         mixed = mixer(coded, coded)
@@ -158,11 +158,11 @@ def test_a_passage_that_is_played_once_stays_as_it_is() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("min_match_similarity", [0.0, 0.9])
-def test_a_chunk_with_context_equals_the_whole(min_match_similarity: float) -> None:
+@pytest.mark.parametrize("min_match_confidence", [0.0, 0.05])
+def test_a_chunk_with_context_equals_the_whole(min_match_confidence: float) -> None:
     torch.manual_seed(0)
     options = {"fine_window_size": 4096, "brief_window_size": 256, "num_matches": 2}
-    model = SpectralCascade(**TINY, **options, min_match_similarity=min_match_similarity).eval()
+    model = SpectralCascade(**TINY, **options, min_match_confidence=min_match_confidence).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))

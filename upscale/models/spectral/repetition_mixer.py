@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from upscale.models.layers.backbone import BackboneBlock, bins_to_channels, channels_to_bins
 from upscale.models.layers.moving_average import RELATIVE_FLOOR, SILENT_POWER, frame_level, local_average
 from upscale.models.layers.stft import Spectrum, TightStft, mid_side
+from upscale.models.spectral.match_confidence import match_confidence
 from upscale.models.spectral.repetition_search import (
     CONTEXT,
     GRID,
     HOP,
     find_repetitions,
     gather_repetitions,
-    passage_similarity,
 )
 
 NUM_FEATURES = 8 + 7  # per bin and frame: shared by all matches, and of each
@@ -40,13 +40,13 @@ class RepetitionMixer(nn.Module):
         num_matches: int = 4,
         average_frames: int = 24,
         window_size: int = 2048,
-        min_similarity: float = 0.0,
+        min_confidence: float = 0.0,
     ) -> None:
         super().__init__()
         self.stft = TightStft(window_size)
         self.num_bins, self.fold, self.num_matches = window_size // 2, fold, num_matches
         self.average_frames, self.frames_per_block = average_frames, HOP // self.stft.hop
-        self.stride, self.min_similarity = GRID, min_similarity
+        self.stride, self.min_confidence = GRID, min_confidence
         reach = sum(block.mix.dilation[1] for block in self._blocks(width, num_blocks))
         self.margin = (average_frames + 2 + reach + 4) * self.stft.hop  # the reach of all but the search
         self.context = CONTEXT + self.margin
@@ -64,7 +64,7 @@ class RepetitionMixer(nn.Module):
     def forward(self, degraded: Tensor, filtered: Tensor, kept: slice | None = None) -> Tensor:
         """[B, 2, T] each -> [B, 2, kept] (default: all); both start at a multiple of the stride.
 
-        Passages (of `GRID` samples) that are played once stay as they are, and cost a fifth of a search.
+        Passages (of `GRID` samples) that are played once stay as they are, and cost a fourth of a search.
         """
         first, last, _ = (kept or slice(None)).indices(filtered.shape[-1])
         mixed = filtered[..., first:last].clone()
@@ -83,12 +83,12 @@ class RepetitionMixer(nn.Module):
 
         Those that go on beyond the samples may end a passage beyond them.
         """
-        if self.min_similarity <= 0:
+        if self.min_confidence <= 0:
             return [(first - FADE, last + FADE)]
         passages = range(first // GRID - 1, -(-last // GRID) + 1)
         found: list[tuple[int, int]] = []
-        similarity = passage_similarity(filtered, passages)
-        for passage, repeats in zip(passages, (similarity >= self.min_similarity).tolist(), strict=True):
+        confidence = match_confidence(filtered, passages)
+        for passage, repeats in zip(passages, (confidence >= self.min_confidence).tolist(), strict=True):
             begin, end = passage * GRID, (passage + 1) * GRID
             if repeats and found and found[-1][1] == begin:
                 found[-1] = found[-1][0], end

@@ -11,6 +11,7 @@ samples, so chunks that start at its multiples find what the whole finds.
 Shapes: B clips, T samples, K matches, M blocks; block m begins at sample (m - 1) * HOP and is 2 * HOP long.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -48,18 +49,19 @@ def find_repetitions(wav: Tensor, num_matches: int, inner: slice | None = None) 
     return torch.stack(starts), torch.stack(similarity)
 
 
-def passage_similarity(wav: Tensor, passages: range) -> Tensor:
-    """[2, T] -> how similar each passage is to its most similar other place, by a few of its blocks: [passages].
+def probe_passages(wav: Tensor, passages: range) -> tuple[Tensor, Tensor]:
+    """[2, T] -> a few blocks of each passage and the best match of each: [2, passages * probes, BLOCK] both.
 
-    Passage n is the `GRID` samples from n * GRID on; where there are none, the similarity is 0. This costs a fifth of
-    the whole search.
+    Passage n is the `GRID` samples from n * GRID on, and must touch the wav. This costs a fourth of the whole search.
     """
     signal = _search_signal(wav)
-    there = range(max(0, passages.start), min(passages.stop, -(-wav.shape[-1] // GRID)))
-    found = torch.zeros(len(passages), device=wav.device)
-    for passage in there:
-        found[passage - passages.start] = _similarity(signal, passage * GROUP, PROBES).amax()
-    return found.clamp(min=0)
+    rough = [_group_matches(signal, passage * GROUP, PROBES, num_matches=1) for passage in passages]
+    numbers = [passage * GROUP + block for passage in passages for block in range(GROUP)[PROBES]]
+    padded = F.pad(wav, (0, GRID))  # the last passage may go on behind the last sample
+    starts, _ = _refined(padded, torch.cat(rough, dim=1), numbers)
+    own = torch.tensor(numbers, device=wav.device) * HOP - HOP
+    padded = F.pad(padded, (BLOCK, 2 * BLOCK))
+    return _cut(padded, own + BLOCK), _cut(padded, starts[0] + BLOCK)
 
 
 def gather_repetitions(wav: Tensor, starts: Tensor, num_samples: int | None = None) -> Tensor:
@@ -129,14 +131,17 @@ def _similarity(signal: Tensor, first: int, blocks: slice) -> Tensor:
     return similarity
 
 
+def _group_matches(signal: Tensor, first: int, blocks: slice, num_matches: int) -> Tensor:
+    """Where the best matches of those blocks begin, at the lower rate: [K, M]."""
+    hop = HOP // FACTOR
+    return _best(_similarity(signal, first, blocks), num_matches) + first * hop - LEAD - hop
+
+
 def _rough(wav: Tensor, num_matches: int, numbers: range) -> Tensor:
     """[C, T] -> where the best matches of each of those blocks begin, at the lower rate: [K, M]."""
-    hop, signal = HOP // FACTOR, _search_signal(wav)
-    found = []
-    for first in numbers[::GROUP]:
-        similarity = _similarity(signal, first, slice(min(GROUP, numbers.stop - first)))
-        found.append(_best(similarity, num_matches) + first * hop - LEAD - hop)
-    return torch.cat(found, dim=1)
+    signal = _search_signal(wav)
+    groups = [(first, slice(min(GROUP, numbers.stop - first))) for first in numbers[::GROUP]]
+    return torch.cat([_group_matches(signal, *group, num_matches) for group in groups], dim=1)
 
 
 def _correlation(region: Tensor, blocks: Tensor) -> Tensor:
@@ -165,7 +170,7 @@ def _best(similarity: Tensor, num_matches: int) -> Tensor:
     return torch.stack(found)
 
 
-def _refined(wav: Tensor, rough: Tensor, numbers: range) -> tuple[Tensor, Tensor]:
+def _refined(wav: Tensor, rough: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Left and right [2, T] and places at the lower rate [K, M] to places to the sample and similarity, [K, M] both."""
     margin = BLOCK + FACTOR * NEAREST
     padded = _emphasised(F.pad(wav, (margin, margin + BLOCK)))
