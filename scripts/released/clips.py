@@ -70,15 +70,6 @@ class RepeatBatch(Batch):
     likeness: Tensor  # of each block [B, K, M]
 
 
-@dataclass(frozen=True)
-class BinBatch:
-    """Of `scripts/released/cache_bins.py`."""
-
-    features: Tensor  # [B, features]
-    wanted: Tensor  # log10 power of the clean sound above the answer [B]
-    distance: Tensor  # of the answer in that frame [B]
-
-
 class Arrays:
     """The files of some folders; those that join them later are found too."""
 
@@ -118,26 +109,6 @@ class FrameClips:
         stored = np.load(path, mmap_mode="r")
         start = int(place * (len(stored) - self.num_frames + 1))
         return torch.from_numpy(np.array(stored[start : start + self.num_frames]))
-
-
-class Bins:
-    """Random bins of those that `scripts/released/cache_bins.py` wrote, which all stay in memory: 12 MB a song."""
-
-    def __init__(self, folders: list[Path], *, seed: int) -> None:
-        paths = sorted(path for folder in folders for path in folder.glob("*.npy"))
-        if not paths:
-            raise SystemExit(
-                f"error: no bins in {', '.join(map(str, folders))}; write them with scripts/released/cache_bins.py"
-            )
-        counts = [len(np.load(path, mmap_mode="r")) for path in paths]
-        self.bins = torch.empty(sum(counts), np.load(paths[0], mmap_mode="r").shape[1], dtype=torch.float16)
-        for path, part in zip(paths, self.bins.split(counts), strict=True):
-            part.copy_(torch.from_numpy(np.load(path)))
-        self.rng = np.random.default_rng(seed)
-
-    def batch(self, size: int) -> BinBatch:
-        drawn = self.bins[torch.from_numpy(self.rng.integers(len(self.bins), size=size))].float()
-        return BinBatch(drawn[:, :-2], drawn[:, -2], drawn[:, -1])
 
 
 def cut_passage(song: Mapping[str, np.ndarray], first: int, num_blocks: int) -> tuple[list[Tensor], Tensor]:

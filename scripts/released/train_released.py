@@ -9,14 +9,12 @@ r"""Train the released models, stage by stage, on the folders that `scripts/rele
     python -m scripts.released.train_released correlation --cache FRAMES --levels bands.pt --out correlation.pt --minutes 8
     python -m scripts.released.train_released levels --cache ... --filter repeat.pt --levels correlation.pt --out levels.pt \
         --minutes 65 --rate 1e-3
-    python -m scripts.released.train_released repeat-levels --cache BINS --filter levels.pt --out released.pt --minutes 20
 
 `coarse` is the first filter of `SpectralCascade`, `fine` puts the second behind it, `fidelity` adds the third and
 trains all together, `repeat` adds what mixes a passage with its repetitions, on what `scripts/released/cache_repeats.py` wrote,
 and alone. `bands` is the frame network of `LogMagnitudePredictor` alone, on what `scripts/released/cache_frames.py` wrote;
 `correlation` its layer that says how alike left and right are, on the same and alone; `levels` the rest of that
-network, behind the filters, on spectra; `repeat-levels` adds what corrects it by repetitions, and alone, on what
-`scripts/released/cache_bins.py` wrote.
+network, behind the filters, on spectra.
 `--filter` and `--levels` also take a released bundle's `weights.safetensors`.
 
 A trainer of its own beside `train.py`, because it reads songs that were encoded whole and once, so that two CPU cores
@@ -43,8 +41,6 @@ from torch import Tensor, nn
 
 from scripts.released.clips import (
     Batch,
-    BinBatch,
-    Bins,
     Clips,
     FrameBatch,
     FrameClips,
@@ -58,12 +54,11 @@ from upscale.models.spectral.log_magnitude import FrameBlock, LogMagnitudePredic
 from upscale.seeds import derive_seed
 
 CHOSEN = {"brief_window_size": 256}  # where the released models differ from their classes' defaults
-STAGES = ("coarse", "fine", "fidelity", "repeat", "bands", "correlation", "levels", "repeat-levels")
+STAGES = ("coarse", "fine", "fidelity", "repeat", "bands", "correlation", "levels")
 NEEDED = {"correlation": ("levels",), "levels": ("filter", "levels")}  # what came before
-NEEDED |= dict.fromkeys(("fine", "fidelity", "repeat", "repeat-levels"), ("filter",))
+NEEDED |= dict.fromkeys(("fine", "fidelity", "repeat"), ("filter",))
 NUM_MATCHES = 4  # of `fidelity` for each passage
 REPEAT_BLOCKS = 20  # of a clip of `repeat`: 1.9 s
-LEAST_DISTANCE = 0.1  # of a frame of `repeat-levels`, log10 power
 EDGE = 4096  # samples at both ends of a clip that no loss looks at: there the windows see zeros
 INNER_FRAMES = slice(6, -6)  # of a short-time spectrum, likewise
 BANDS = (
@@ -386,22 +381,6 @@ def train_repeat(model: SpectralCascade, clips: RepeatClips, out: Path, options:
     train(model.to(memory_format=torch.channels_last), restore, fidelity_loss, clips, out, **options)
 
 
-def train_repeat_levels(model: SpectralFill, bins: Bins, out: Path, options: dict[str, Any]) -> None:
-    """What corrects the levels by those of repetitions, behind a network that stays as it is: bin by bin.
-
-    A squared error counts as much as it would in the distance of its frame.
-    """
-    repeat = model.repeat
-    assert repeat is not None
-    repeat.requires_grad_(True)
-
-    def error(said: Tensor, batch: BinBatch) -> tuple[Tensor, Tensor]:
-        value = ((said - batch.wanted).square() / batch.distance.clamp(min=LEAST_DISTANCE)).mean()
-        return value, value
-
-    train(model, lambda batch: repeat.correction(batch.features), error, bins, out, **{"batch_size": 8192, **options})
-
-
 def restorer(model: SpectralCascade) -> Callable[[Batch], Tensor]:
     return lambda batch: model.filtered(batch.degraded, batch.bitrate)
 
@@ -468,11 +447,6 @@ def main() -> None:
         train_repeat(
             cascade, RepeatClips(arguments.cache, num_blocks=REPEAT_BLOCKS, seed=arguments.seed), arguments.out, options
         )
-    elif arguments.name == "repeat-levels":
-        model = SpectralFill(**CHOSEN, num_matches=NUM_MATCHES, repeat_levels=True)
-        model.requires_grad_(False)
-        load_before(model, arguments.filter)
-        train_repeat_levels(model, Bins(arguments.cache, seed=arguments.seed), arguments.out, options)
     elif arguments.name in ("fine", "fidelity"):
         clips = make_clips(arguments.cache, FIDELITY_WEIGHTS, length=98_304, quietest_db=30, seed=arguments.seed)
         before = filter_weights_of(arguments.filter)

@@ -35,7 +35,7 @@ class SpectralCascade(nn.Module):
     """`SpectralFilter` (its arguments first), then others with finer bins and with shorter frames (None: without).
 
     All average over the same number of seconds. `num_matches`: matches that each passage is mixed with (0: no mixer).
-    `min_match_confidence`: `match_confidence` below which a passage counts as played once and is not mixed (0: mix all).
+    `min_match_confidence`: below this `match_confidence` a passage counts as played once and is not mixed (0: mix all).
     """
 
     def __init__(

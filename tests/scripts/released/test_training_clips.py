@@ -10,7 +10,6 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from upscale.models.spectral.bin_features import num_features
 
 from upscale.models import SpectralCascade, SpectralFill
 from upscale.models.spectral.log_magnitude import LogMagnitudePredictor
@@ -21,7 +20,7 @@ from upscale.models.spectral.repetition_search import HOP, find_repetitions, num
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     yield {
         name: import_module(f"scripts.released.{name}")
-        for name in ("clips", "cache_bins", "cache_frames", "cache_repeats", "train_released")
+        for name in ("clips", "cache_frames", "cache_repeats", "train_released")
     }
 
 
@@ -177,76 +176,7 @@ def test_the_stage_trains_what_mixes_repetitions_alone(scripts: dict[str, Module
     assert kept.keys() == {name for name in before if not name.startswith("repeat.")}
 
 
-TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "num_alike": 8, "period": 8192}
-
-
-def write_bins(scripts: dict[str, ModuleType], folder: Path, model: SpectralFill) -> torch.Tensor:
-    """Those of a song, as `scripts/released/cache_bins.py` writes them: [bins, features + 2]."""
-    write_song(folder)
-    (folder / "bins").mkdir()
-    scripts["cache_bins"].write_bins(folder / "0@64.npz", folder / "bins", model)
-    (path,) = (folder / "bins").glob("*.npy")
-    assert path.name == "0@64.npy"
-    return torch.from_numpy(np.load(path)).float()
-
-
-def test_cached_bins_are_what_the_network_sees_and_should_say(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2).eval()
-    bins = write_bins(scripts, tmp_path, model)
-    assert bins.shape == (scripts["cache_bins"].BINS, num_features(2) + 2)
-    stored = np.load(tmp_path / "0@64.npz")
-    clean, wav = (torch.from_numpy(stored[name])[None] for name in ("clean", "filtered"))
-    with torch.no_grad():
-        spectrum = model.stft.analyse(wav)
-        answer, wanted = model.level(wav, spectrum, spectrum), model.level.log_power(model.stft.analyse(clean))
-    inner = (wanted - answer)[..., 14:-14]
-    assert bins[:, -2].mean() == pytest.approx(inner.mean().item(), abs=0.05)
-    assert bins[:, -2].std() == pytest.approx(inner.std().item(), rel=0.1)
-    assert bins[:, -1].square().mean() == pytest.approx(inner.square().mean().item(), rel=0.1), "distances of frames"
-    own = bins[:, 14 + 7]  # the file, at the bin itself, above the answer
-    assert torch.allclose(own, bins[:, 14 + 15 + 7], atol=0.3), "nearly what the untrained mixer makes of it"
-
-
-def test_random_bins_come_as_they_were_stored(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    for name in range(2):
-        np.save(tmp_path / f"{name}.npy", np.full((10, 5), name) + np.arange(5, dtype=np.float16) / 8)
-    bins = scripts["clips"].Bins([tmp_path], seed=0)
-    batch, again = bins.batch(200), scripts["clips"].Bins([tmp_path], seed=0).batch(200)
-    assert torch.equal(batch.features, again.features) and batch.features.shape == (200, 3)
-    assert batch.features[:, 0].unique().tolist() == [0, 1], "of both songs"
-    assert torch.equal(batch.wanted, batch.features[:, 0] + 3 / 8)
-    assert torch.equal(batch.distance, batch.features[:, 0] + 4 / 8)
-    with pytest.raises(SystemExit, match="cache_bins"):
-        scripts["clips"].Bins([tmp_path / "none"], seed=0)
-
-
-@pytest.mark.usefixtures("steady")
-def test_the_last_stage_trains_what_corrects_levels_alone(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    script = scripts["train_released"]
-    torch.manual_seed(0)
-    model = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True)
-    model.requires_grad_(False)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    without = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2).eval()
-    without.load_state_dict({name: value for name, value in before.items() if not name.startswith("repeat.")})
-    stored = write_bins(scripts, tmp_path, without)
-    bins = scripts["clips"].Bins([tmp_path / "bins"], seed=0)
-    options = {"minutes": 0.05, "learning_rate": 2e-3, "seed": 0}
-    script.train_repeat_levels(model, bins, tmp_path / "out.pt", options)
-    after = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
-    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
-    assert changed == {"repeat"}
-    with torch.no_grad():
-        left = stored[:, -2] - model.repeat.said(stored[:, :-2])
-    assert left.square().mean() < 0.9 * stored[:, -2].square().mean(), "and it learns something"
-    again = SpectralFill(**TINY_CASCADE, **TINY_LEVEL, num_matches=2, repeat_levels=True)
-    script.load_before(again, tmp_path / "out.pt")
-    torch.save({"ema": without.state_dict()}, tmp_path / "before.pt")
-    script.load_before(again, tmp_path / "before.pt")
-    torch.save({"ema": without.state_dict() | {"more": torch.zeros(1)}}, tmp_path / "wrong.pt")
-    with pytest.raises(AssertionError):
-        script.load_before(again, tmp_path / "wrong.pt")
+TINY_LEVEL = {"level_width": 8, "num_level_blocks": 1, "level_frame_width": 16, "period": 8192}
 
 
 @pytest.mark.usefixtures("steady")
