@@ -5,7 +5,7 @@ network works where that shows: on the short-time spectrum of mid and side. Thre
 
 - the frame network sees each frame in coarse bands, with seconds of context and the bitrate where it is known, and
   says per band how far the others may go (at 320 kbit/s: hardly at all);
-- the trunk sees single bins and says, per bin and frame, how much to turn the coefficient up or down;
+- the backbone sees single bins and says, per bin and frame, how much to turn the coefficient up or down;
 - the coefficient of the other channel may be added where mid and side are coherent, because joint stereo often
   leaves one of the two with holes.
 
@@ -38,7 +38,7 @@ from upscale.models.layers.stft import TightStft, mid_side
 class SpectralFilter(nn.Module):
     """Gains and a mid/side cross term per bin and frame; the untrained model is the identity.
 
-    `fold`: neighbouring bins that share one position of the trunk. `average_frames`: the level and the slow features
+    `fold`: neighbouring bins that share one position of the backbone. `average_frames`: the level and the slow features
     are averaged over as many frames on each side.
     """
 
@@ -60,7 +60,7 @@ class SpectralFilter(nn.Module):
         self.width, self.fold, self.num_bands, self.average_frames = width, fold, num_bands, average_frames
 
         frame_dilations = [2 if block == 2 else 1 for block in range(num_blocks)]
-        # In frames: an average of features relative to an average, the frame network, the trunk, two transforms.
+        # In frames: an average of features relative to an average, the frame network, the backbone, two transforms.
         self.context = (2 * average_frames + 2 + sum(frame_dilations) + 4) * self.stride
 
         self.frame_network = FrameNetwork(8 * num_bands + 2, frame_width, num_blocks * width + 5 * num_bands)
