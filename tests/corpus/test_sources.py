@@ -1,11 +1,15 @@
 """Data sets as people have them on disk, and which song is which."""
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 import pytest
 
 from upscale.corpus import folder, medleydb, musdb18hq
-from upscale.corpus.sources import find_tracks
-from upscale.corpus.track import identity, split_name
+from upscale.corpus.sources import SOURCES, find_tracks
+from upscale.corpus.track import Track, identity, split_name
 from upscale.errors import UserError
+from upscale.shards.prepare import prepare
 
 
 def test_musdb18hq_also_inside_a_parent_folder(tmp_path, touch):
@@ -107,3 +111,32 @@ def test_group_by_album(tmp_path, touch):
 def test_mistakes_are_explained(sources, roots, message):
     with pytest.raises(UserError, match=message):
         find_tracks(sources, roots, group="song", num_demo_songs=1, demo_seconds=1.0, seed=0)
+
+
+@dataclass(frozen=True)
+class Hum(Track):
+    """Where there is no file, a track says itself how it is to be recognised."""
+
+    hertz: float = 50.0
+
+    def fingerprint(self):
+        return [self.name, self.hertz]
+
+    def info(self):
+        return 44_100, 44_100
+
+    def read(self, start, num_samples):
+        time = np.arange(start, min(start + num_samples, 44_100)) / 44_100
+        return np.sin(2 * np.pi * self.hertz * time, dtype=np.float32)[None]
+
+
+def test_a_source_in_the_table_is_found_split_and_analysed(tmp_path, touch, monkeypatch):
+    hums = [Hum("hum", f"hum {hertz}", "", "", "CC0-1.0", f"{hertz}", hertz=hertz) for hertz in (50.0, 60.0, 400.0)]
+    monkeypatch.setitem(SOURCES, "hum", lambda options: hums)
+    settings = {"segment_seconds": 0.5, "min_seconds": 0.5, "workers": 1, "channels": 1}
+    summary = prepare(tmp_path / "shards", sources=["hum"], **settings)
+    assert sum(totals["songs"] for totals in summary.splits.values()) == 3 and not summary.broken
+    assert prepare(tmp_path / "shards", sources=["hum"], **settings) == summary
+    hums[0] = replace(hums[0], hertz=51.0)
+    with pytest.raises(UserError, match="made with another inputs"):
+        prepare(tmp_path / "shards", sources=["hum"], **settings)

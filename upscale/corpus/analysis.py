@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from upscale.audio.cutoff import CutoffMeter
-from upscale.corpus.demo import DemoTrack
 from upscale.corpus.track import Track
 from upscale.errors import UserError
 
@@ -49,7 +48,7 @@ def analyse(track: Track, cut: Cut) -> Report:
 def _analyse(track: Track, cut: Cut) -> Report:
     sample_rate, num_samples = track.info()
     clips = clip_bounds(sample_rate, num_samples, cut)
-    if isinstance(track, DemoTrack):  # composed, so neither silent nor lossy nor damaged: no need to play it twice
+    if track.is_composed:
         return Report(sample_rate, tuple(clips))
     if not clips:
         return Report(error=f"is too short: {num_samples} samples at {sample_rate} Hz")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import signal
@@ -82,8 +83,12 @@ def compose(seed: int, seconds: float = 30.0) -> np.ndarray:
 class DemoTrack(Track):
     """A song that exists only as a seed."""
 
+    is_composed: ClassVar[bool] = True
     seed: int = 0
     seconds: float = 30.0
+
+    def fingerprint(self) -> list[Any]:
+        return [self.dataset, self.name, self.split, self.seed, self.seconds]
 
     def info(self) -> tuple[int, int]:
         return SAMPLE_RATE, round(self.seconds * SAMPLE_RATE)

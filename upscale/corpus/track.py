@@ -4,6 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,11 +13,14 @@ from upscale import audio
 
 @dataclass(frozen=True)
 class Track:
-    """One song of one data set. Subclasses know where its samples are.
+    """One song of one data set. Subclasses know where its samples are, and by what to recognise them.
 
     `name` is unique within the data set (a relative path). `group` decides the split: songs of one group stay together.
-    `split` is set where the data set itself fixes it.
+    `split` is set where the data set itself fixes it. `is_composed`: the program made the song, so it is neither
+    silent nor lossy nor damaged and need not be analysed.
     """
+
+    is_composed: ClassVar[bool] = False
 
     dataset: str
     name: str
@@ -30,6 +34,15 @@ class Track:
     def identity(self) -> str:
         """The same for the same song in another data set; unique where the artist is not known."""
         return identity(self.artist, self.title) if self.artist else f"{self.dataset}|{self.group}"
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"{self.dataset}: {self.name}"
+
+    def fingerprint(self) -> list[Any]:
+        """Plain values that change when the samples do, without reading them: finished shards are kept while equal."""
+        raise NotImplementedError
 
     def info(self) -> tuple[int, int]:
         """Sample rate and number of samples, without decoding."""
@@ -45,6 +58,10 @@ class FileTrack(Track):
     """A song in an audio file."""
 
     path: Path = Path()
+
+    def fingerprint(self) -> list[Any]:
+        """With the size of the file, not its date: a copy is the same song."""
+        return [self.dataset, self.name, self.split, self.path.stat().st_size]
 
     def info(self) -> tuple[int, int]:
         info = audio.probe(self.path)

@@ -13,24 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from upscale.atomic import LEFTOVERS
 from upscale.codec import CodecSpec
 from upscale.corpus.analysis import Cut, Report, analyse
-from upscale.corpus.demo import DemoTrack
 from upscale.corpus.sources import find_tracks
 from upscale.corpus.split import SPLITS, assign_splits
-from upscale.corpus.track import FileTrack, Track
+from upscale.corpus.track import Track
 from upscale.errors import UserError
 from upscale.progress import with_progress
 from upscale.ray_engine import run_on_ray
-from upscale.seeds import derive_seed
+from upscale.shards.build import BUILD, SUMMARY, make_folder, note_of, open_build, remove_leftovers
 from upscale.shards.clip import FORMATS
-from upscale.shards.cutting import SAMPLE_RATE, Piece, ShardJob, write_shard
+from upscale.shards.cutting import SAMPLE_RATE, ShardJob, write_shard
 from upscale.shards.jobs import num_cores, run_jobs
-from upscale.shards.manifest import NAME, Manifest, ShardEntry, write_json
-
-BUILD = ".build"  # what an interrupted run leaves for the next one
-SUMMARY = "prepared.json"
+from upscale.shards.manifest import Manifest, ShardEntry, write_json
+from upscale.shards.plan import plan_shards
 
 Engine = Callable[[Any, Sequence[Any], int, str], Iterator[tuple[Any, Any]]]  # `run_jobs` and its like
 
@@ -105,14 +101,14 @@ def prepare(
         "val_share": val_share,
     }
     out, workers = Path(out), workers or num_cores()
-    finished = _resume(out, settings, overwrite)
-    if finished:
-        return finished
+    finished = open_build(out, settings, overwrite)
+    if finished is not None:
+        return Summary(**finished)
     reports = _analyse_all(tracks, cut, out, workers, run)
-    broken = [[_label(track), report.error] for track, report in reports if report.error]
-    lossy = [[_label(track), report.cutoff_hz] for track, report in reports if report.cutoff_hz]
+    broken = [[track.label, report.error] for track, report in reports if report.error]
+    lossy = [[track.label, report.cutoff_hz] for track, report in reports if report.cutoff_hz]
     _report(broken, lossy, strict)
-    jobs = _plan(reports, out, channels, file_format, specs, clips_per_shard, seed)
+    jobs = plan_shards(reports, out, channels, file_format, specs, clips_per_shard, seed)
     if not jobs:
         raise UserError("no clip is left: every song is broken, silent or too short (min_seconds, silence_db)")
     entries = _write_all(jobs, out, workers, run)
@@ -159,62 +155,8 @@ def _spec(arguments: Mapping[str, Any]) -> CodecSpec:
     return CodecSpec(**arguments)
 
 
-def _label(track: Track) -> str:
-    return f"{track.dataset}: {track.name}"
-
-
-def _fingerprint(track: Track) -> list[Any]:
-    """Changes when the song does. Not its date: a copy is the same song."""
-    if isinstance(track, FileTrack):
-        return [track.dataset, track.name, track.split, track.path.stat().st_size]
-    assert isinstance(track, DemoTrack)
-    return [track.dataset, track.name, track.split, track.seed, track.seconds]
-
-
 def _digest(tracks: Sequence[Track]) -> str:
-    return hashlib.sha256(json.dumps([_fingerprint(track) for track in tracks]).encode()).hexdigest()
-
-
-def _resume(out: Path, settings: dict[str, Any], overwrite: bool) -> Summary | None:
-    """The summary of a finished run with the same settings; else make `out` ready to start or to go on."""
-    state = out / BUILD / "settings.json"
-    finished = out / SUMMARY
-    previous = finished if finished.exists() else state
-    if previous.exists():
-        content = json.loads(previous.read_bytes())
-        old = content["settings"] if previous == finished else content
-        if old == settings:
-            return Summary(**content) if previous == finished else None
-        changed = sorted(key for key in settings if old.get(key) != settings[key])
-        if not overwrite:
-            raise UserError(
-                f"{out} holds shards made with another {', '.join(changed)}: "
-                "choose another out=DIR or add overwrite=true"
-            )
-    elif any(out.glob("*/*.tar")) and not overwrite:
-        raise UserError(f"{out} holds shards of unknown origin: choose another out=DIR or add overwrite=true")
-    _make_folder(out)
-    _clear(out)
-    _make_folder(state.parent)
-    write_json(state, settings)
-    return None
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be made ({error.strerror}); choose another out=DIR or make room") from error
-
-
-def _clear(out: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
-    shutil.rmtree(out / BUILD, ignore_errors=True)
-    (out / SUMMARY).unlink(missing_ok=True)
-    for split in SPLITS:
-        for path in [*(out / split).glob("shard-*.tar"), out / split / NAME]:
-            path.unlink(missing_ok=True)
-    _remove_leftovers(out)
+    return hashlib.sha256(json.dumps([track.fingerprint() for track in tracks]).encode()).hexdigest()
 
 
 def _analyse_all(tracks: Sequence[Track], cut: Cut, out: Path, workers: int, run: Engine) -> list[tuple[Track, Report]]:
@@ -223,17 +165,17 @@ def _analyse_all(tracks: Sequence[Track], cut: Cut, out: Path, workers: int, run
     done: dict[str, Report] = {}
     if store.exists():
         done = {name: Report(**report) for name, report in json.loads(store.read_bytes()).items()}
-    missing = [track for track in tracks if _label(track) not in done]
+    missing = [track for track in tracks if track.label not in done]
     saved = time.monotonic()
     try:
         for track, report in run(partial(analyse, cut=cut), missing, workers, "analysing"):
-            done[_label(track)] = report
+            done[track.label] = report
             if time.monotonic() - saved > 5:
                 write_json(store, {name: asdict(report) for name, report in done.items()})
                 saved = time.monotonic()
     finally:
         write_json(store, {name: asdict(report) for name, report in done.items()})
-    return [(track, done[_label(track)]) for track in tracks]
+    return [(track, done[track.label]) for track in tracks]
 
 
 def _report(broken: list[list[Any]], lossy: list[list[Any]], strict: bool) -> None:
@@ -246,67 +188,24 @@ def _report(broken: list[list[Any]], lossy: list[list[Any]], strict: bool) -> No
         raise UserError(f"strict=true refuses {len(lossy)} songs that look as if they had been lossy before: {names}")
 
 
-def _plan(
-    reports: Sequence[tuple[Track, Report]],
-    out: Path,
-    channels: int,
-    file_format: str,
-    specs: tuple[CodecSpec, ...],
-    clips_per_shard: int,
-    seed: int,
-) -> list[ShardJob]:
-    """Songs in an order of chance, cut into shards of at most `clips_per_shard` clips."""
-    jobs = []
-    for split in SPLITS:
-        chosen = [(track, report) for track, report in reports if track.split == split and report.clips]
-        chosen.sort(key=lambda item: derive_seed(seed, "order", item[0].dataset, item[0].name))
-        shards: list[list[Piece]] = [[]]
-        room = clips_per_shard
-        for track, report in chosen:
-            numbered = tuple((number, *bounds) for number, bounds in enumerate(report.clips))
-            while numbered:
-                if room == 0:
-                    shards.append([])
-                    room = clips_per_shard
-                shards[-1].append(Piece(track, report.sample_rate, numbered[:room]))
-                taken = min(room, len(numbered))
-                numbered, room = numbered[taken:], room - taken
-        for number, pieces in enumerate(shards):
-            if pieces:
-                path = out / split / f"shard-{number:06d}.tar"
-                jobs.append(ShardJob(path, tuple(pieces), channels, file_format, specs))
-    return jobs
-
-
 def _write_all(
     jobs: Sequence[ShardJob], out: Path, workers: int, run: Engine
 ) -> dict[Path, tuple[ShardEntry, dict[str, int]]]:
     """Entry and songs of each shard; shards that an interrupted run has finished stay as they are."""
     written: dict[Path, tuple[ShardEntry, dict[str, int]]] = {}
-    _remove_leftovers(out)
+    remove_leftovers(out)
     for job in jobs:
-        _make_folder(job.path.parent)
-        note = _note(out, job)
+        make_folder(job.path.parent)
+        note = note_of(out, job)
         if note.exists() and job.path.exists():
             entry, songs = json.loads(note.read_bytes())
             written[job.path] = (ShardEntry(**entry), songs)
     missing = [job for job in jobs if job.path not in written]
     for job, (entry, songs) in run(write_shard, missing, workers, "writing shards"):
         written[job.path] = (entry, songs)
-        write_json(_note(out, job), [asdict(entry), songs])
-    _remove_leftovers(out)  # of a worker that was killed and whose job was done again
+        write_json(note_of(out, job), [asdict(entry), songs])
+    remove_leftovers(out)  # of a worker that was killed and whose job was done again
     return written
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove the half-written shards of a run that was killed."""
-    for split in SPLITS:
-        for path in (out / split).glob(LEFTOVERS):
-            path.unlink(missing_ok=True)
-
-
-def _note(out: Path, job: ShardJob) -> Path:
-    return out / BUILD / f"{job.path.parent.name}-{job.path.stem}.json"
 
 
 def _write_manifests(
