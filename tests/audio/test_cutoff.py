@@ -26,3 +26,9 @@ def test_music_without_an_edge_has_no_cutoff():
     assert measure_cutoff([gentle], RATE) is None
     assert measure_cutoff([np.zeros((2, RATE), np.float32)], RATE) is None
     assert measure_cutoff([], RATE) is None
+
+
+@pytest.mark.parametrize("sample_rate", [2_000, 8_000, 16_000, 192_000, 768_000])
+def test_noise_at_any_sample_rate_has_no_cutoff(sample_rate):
+    noise = np.random.default_rng(0).standard_normal((1, 20_000)).astype(np.float32)
+    assert measure_cutoff([noise], sample_rate) is None

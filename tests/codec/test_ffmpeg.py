@@ -49,7 +49,7 @@ EVERY_CASE = [
 
 
 @pytest.mark.parametrize(("channels", "bitrate"), EVERY_CASE)
-def test_it_is_what_ffmpeg_gives(tmp_path: Path, music: np.ndarray, channels: int, bitrate: int) -> None:
+def test_roundtrip_equals_the_ffmpeg_command(tmp_path: Path, music: np.ndarray, channels: int, bitrate: int) -> None:
     clean = music[:channels]
     expected = by_command_line(tmp_path, clean, "-b:a", f"{bitrate}k")
     degraded = roundtrip(clean, CodecSpec(bitrate=bitrate))
@@ -71,14 +71,14 @@ def test_it_is_what_ffmpeg_gives(tmp_path: Path, music: np.ndarray, channels: in
     ],
     ids=["vbr", "abr", "plain", "fast"],
 )
-def test_modes_mean_what_they_mean_to_ffmpeg(
+def test_modes_and_qualities_equal_the_ffmpeg_options(
     tmp_path: Path, music: np.ndarray, spec: CodecSpec, options: list[str]
 ) -> None:
     assert sdr(by_command_line(tmp_path, music, *options), roundtrip(music, spec)) > 60
 
 
 @pytest.mark.parametrize("num_samples", [1_153, 11_521, 11_540, 11_566, 11_567, 20_000])
-def test_encoded_files_are_as_long_as_they_say_to_ffmpeg(tmp_path: Path, music: np.ndarray, num_samples: int) -> None:
+def test_encoded_file_has_its_exact_length_for_ffmpeg(tmp_path: Path, music: np.ndarray, num_samples: int) -> None:
     # FFmpeg's own files are up to 46 samples too long here.
     (tmp_path / "a.mp3").write_bytes(encode(music[:, :num_samples], CodecSpec()))
     ffmpeg("-i", tmp_path / "a.mp3", tmp_path / "a.wav")

@@ -47,7 +47,7 @@ def signals(music: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("codec", "bitrate"), EVERY_BITRATE)
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("signal", ["impulse", "chirp", "music"])
-def test_no_bitrate_of_any_codec_is_late(
+def test_roundtrip_has_no_lag_at_any_bitrate(
     signals: dict[str, np.ndarray], codec: str, bitrate: int, channels: int, signal: str
 ) -> None:
     clean = signals[signal][:channels]
@@ -58,21 +58,21 @@ def test_no_bitrate_of_any_codec_is_late(
 
 @pytest.mark.parametrize("stereo", ["joint", "plain"])
 @pytest.mark.parametrize(("mode", "bitrate"), [("cbr", 96), ("abr", 128), ("vbr", 130)])
-def test_rate_modes_and_stereo_modes_are_not_late(music: np.ndarray, stereo: str, mode: str, bitrate: int) -> None:
+def test_roundtrip_has_no_lag_in_any_mode(music: np.ndarray, stereo: str, mode: str, bitrate: int) -> None:
     degraded = roundtrip(music, CodecSpec(bitrate=bitrate, mode=mode, stereo=stereo))
     assert [lag(*sides) for sides in zip(degraded, music, strict=True)] == [0, 0]
 
 
 @pytest.mark.parametrize("sample_rate", [32_000, 48_000])
 @pytest.mark.parametrize("codec", CODECS)
-def test_other_sample_rates_are_not_late(music: np.ndarray, codec: str, sample_rate: int) -> None:
+def test_roundtrip_has_no_lag_at_other_sample_rates(music: np.ndarray, codec: str, sample_rate: int) -> None:
     degraded = roundtrip(music, CodecSpec(codec, 128), sample_rate=sample_rate)
     assert degraded.shape == music.shape and lag(degraded[0], music[0]) == 0
 
 
 @pytest.mark.parametrize("bitrate", MP3_BITRATES)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_fast_way_is_ffmpegs_way_to_the_last_bit(music: np.ndarray, channels: int, bitrate: int) -> None:
+def test_lame_without_container_equals_ffmpeg(music: np.ndarray, channels: int, bitrate: int) -> None:
     clean, spec = music[:channels], CodecSpec(bitrate=bitrate)
     by_ffmpeg = decode_file(encode(clean, spec))
     np.testing.assert_allclose(roundtrip(clean, spec), by_ffmpeg[:, : clean.shape[1]], atol=1e-6)
@@ -88,29 +88,27 @@ def test_the_fast_way_is_ffmpegs_way_to_the_last_bit(music: np.ndarray, channels
     ],
     ids=str,
 )
-def test_modes_and_qualities_are_ffmpegs_too(music: np.ndarray, spec: CodecSpec) -> None:
+def test_lame_without_container_equals_ffmpeg_in_every_mode(music: np.ndarray, spec: CodecSpec) -> None:
     by_ffmpeg = decode_file(encode(music, spec))
     np.testing.assert_allclose(roundtrip(music, spec), by_ffmpeg[:, : music.shape[1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("bitrate", [64, 320])
-def test_the_default_quality_is_ffmpegs_default(
-    music: np.ndarray, bitrate: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_quality_is_that_of_ffmpeg(music: np.ndarray, bitrate: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = roundtrip(music, CodecSpec(bitrate=bitrate))
     monkeypatch.setattr("upscale.codec.mp3._options", lambda spec: {})
     silent_about_quality = decode_file(encode(music, CodecSpec(bitrate=bitrate)))
     np.testing.assert_allclose(silent_about_quality[:, : music.shape[1]], expected, atol=1e-6)
 
 
-def test_more_bits_are_closer_to_clean(music: np.ndarray) -> None:
+def test_sdr_grows_with_the_bitrate(music: np.ndarray) -> None:
     for codec, entry in CODECS.items():
         chosen = (entry.bitrates[0], 128, entry.bitrates[-1])
         scores = [sdr(music, roundtrip(music, CodecSpec(codec, bitrate))) for bitrate in chosen]
         assert scores == sorted(scores) and scores[-1] - scores[0] > 3
 
 
-def test_modes_do_something(music: np.ndarray) -> None:
+def test_every_option_changes_the_result(music: np.ndarray) -> None:
     plain = roundtrip(music, CodecSpec(stereo="plain"))
     specs = [CodecSpec(), CodecSpec(mode="abr"), CodecSpec(quality=7), CodecSpec(first_bitrate=64)]
     results = [plain, *(roundtrip(music, spec) for spec in specs)]
@@ -119,7 +117,7 @@ def test_modes_do_something(music: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("first_offset", [0, 1, 575, 1_151])
-def test_encoded_twice_is_not_late(music: np.ndarray, first_offset: int) -> None:
+def test_double_encode_has_no_lag(music: np.ndarray, first_offset: int) -> None:
     spec = CodecSpec(bitrate=128, first_bitrate=96, first_offset=first_offset)
     degraded = roundtrip(music, spec)
     assert degraded.shape == music.shape and lag(degraded[0], music[0]) == 0
@@ -136,28 +134,28 @@ def test_encoded_twice_is_not_late(music: np.ndarray, first_offset: int) -> None
     ],
     ids=str,
 )
-def test_any_length_comes_back(music: np.ndarray, num_samples: int, spec: CodecSpec) -> None:
+def test_roundtrip_keeps_any_length(music: np.ndarray, num_samples: int, spec: CodecSpec) -> None:
     assert roundtrip(music[:, :num_samples], spec).shape == (2, num_samples)
 
 
-def test_the_end_of_a_clip_survives(music: np.ndarray) -> None:
+def test_roundtrip_keeps_the_end_of_a_clip(music: np.ndarray) -> None:
     for codec in CODECS:
         degraded = roundtrip(music[:, :SAMPLE_RATE], CodecSpec(codec, 256))
         assert sdr(music[:, SAMPLE_RATE - 1_000 : SAMPLE_RATE], degraded[:, -1_000:]) > 6, codec
 
 
-def test_nothing_is_clipped_silently(music: np.ndarray) -> None:
+def test_roundtrip_keeps_samples_beyond_full_scale(music: np.ndarray) -> None:
     loud = 3 * music / np.abs(music).max()
     degraded = roundtrip(loud, CodecSpec(bitrate=320))
     assert np.abs(degraded).max() > 2.5 and sdr(loud, degraded) > 15
 
 
-def test_silence_stays_silent() -> None:
+def test_roundtrip_of_silence_is_silent() -> None:
     for codec in CODECS:
         assert np.abs(roundtrip(np.zeros((2, 5_000), np.float32), CodecSpec(codec))).max() < 1e-4
 
 
-def test_torch_in_torch_out_and_nothing_changed(music: np.ndarray) -> None:
+def test_roundtrip_of_a_tensor_is_a_tensor_and_changes_no_input(music: np.ndarray) -> None:
     tensor = torch.from_numpy(music.copy())
     degraded = roundtrip(tensor, CodecSpec())
     assert isinstance(degraded, torch.Tensor) and degraded.dtype == torch.float32
@@ -166,14 +164,14 @@ def test_torch_in_torch_out_and_nothing_changed(music: np.ndarray) -> None:
     assert encode(tensor, CodecSpec()) == encode(music, CodecSpec())
 
 
-def test_no_clean_sample_is_left(music: np.ndarray) -> None:
+def test_roundtrip_leaves_no_clean_sample(music: np.ndarray) -> None:
     # Wherever the clean signal is not silent, real coding leaves an error.
     loud = np.abs(music) > 0.01
     for codec, bitrate in (("mp3", 320), ("aac", 256), ("vorbis", 320), ("opus", 256)):
         assert np.mean(roundtrip(music, CodecSpec(codec, bitrate))[loud] == music[loud]) < 1e-3
 
 
-def test_an_encoder_that_fails_raises(music: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_encoder_raises(music: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="LAME failed"):
         lame.encode_frames(music, CodecSpec(), sample_rate=1)
     monkeypatch.setattr(lame, "encode_frames", lambda *_: b"")
@@ -186,7 +184,7 @@ def test_an_encoder_that_fails_raises(music: np.ndarray, monkeypatch: pytest.Mon
         roundtrip(music, CodecSpec())
 
 
-def test_what_codecs_do_not_take_is_refused() -> None:
+def test_roundtrip_refuses_wrong_rates_shapes_and_values() -> None:
     with pytest.raises(UserError, match="22050"):
         roundtrip(np.zeros((1, 100), np.float32), CodecSpec(), sample_rate=22_050)
     for wav in (np.zeros((6, 100), np.float32), np.zeros(100, np.float32)):

@@ -15,23 +15,23 @@ from upscale.errors import UserError
 CONFIGS = sorted((Path(__file__).parents[2] / "conf/codec").glob("*.yaml"))
 
 
-def test_the_same_seed_draws_the_same_spec() -> None:
+def test_draw_depends_on_the_seed_alone() -> None:
     sampler = CodecSampler(modes=["cbr", "vbr"], stereo=["joint", "plain"], double_probability=0.5)
     assert [sampler.draw(seed) for seed in range(50)] == [sampler.draw(seed) for seed in range(50)]
 
 
-def test_every_bitrate_is_drawn_about_equally_often() -> None:
+def test_draw_takes_bitrates_equally_often() -> None:
     counts = Counter(CodecSampler(bitrates=[64, 128, 192]).draw(seed).bitrate for seed in range(3_000))
     assert set(counts) == {64, 128, 192} and min(counts.values()) > 900
 
 
-def test_vbr_draws_its_own_averages_within_the_range() -> None:
+def test_draw_of_vbr_takes_averages_within_the_range() -> None:
     sampler = CodecSampler(bitrates=[96, 192], modes=["vbr"])
     drawn = {sampler.draw(seed).bitrate for seed in range(200)}
     assert drawn == {bitrate for bitrate in VBR_BITRATES if 96 <= bitrate <= 192}
 
 
-def test_the_share_of_double_encodes() -> None:
+def test_draw_keeps_the_share_of_double_encodes() -> None:
     specs = [CodecSampler(double_probability=0.25).draw(seed) for seed in range(2_000)]
     double = [spec for spec in specs if spec.first_bitrate is not None]
     assert len(double) == pytest.approx(500, abs=80)
@@ -39,7 +39,7 @@ def test_the_share_of_double_encodes() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_given_bitrate_is_kept_and_the_rest_is_drawn(path: Path) -> None:
+def test_draw_keeps_a_given_bitrate(path: Path) -> None:
     sampler = instantiate(OmegaConf.load(path))
     for bitrate in sampler.bitrates:
         assert {sampler.draw(seed, bitrate=bitrate).bitrate for seed in range(50)} == {bitrate}
@@ -48,13 +48,13 @@ def test_a_given_bitrate_is_kept_and_the_rest_is_drawn(path: Path) -> None:
     assert len(drawn) > 10 if path.stem == "mp3_wide" else len(drawn) == 1
 
 
-def test_a_given_bitrate_that_no_mode_has_is_refused() -> None:
+def test_draw_refuses_a_bitrate_that_no_mode_has() -> None:
     with pytest.raises(UserError, match="none of them has a bitrate of 128"):
         CodecSampler(modes=["vbr"]).draw(0, bitrate=128)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_instantiates_and_draws(path: Path) -> None:
+def test_config_instantiates_and_draws(path: Path) -> None:
     sampler = instantiate(OmegaConf.load(path))
     specs = [sampler.draw(seed) for seed in range(300)]
     assert {spec.codec for spec in specs} == {"mp3" if path.stem == "mp3_wide" else path.stem}
@@ -86,13 +86,13 @@ def test_every_config_instantiates_and_draws(path: Path) -> None:
         ({"codec": "aac", "double_probability": 0.5}, "aac"),
     ],
 )
-def test_what_does_not_exist_is_refused_by_name_at_construction(arguments: dict[str, Any], named: str) -> None:
+def test_sampler_refuses_unknown_values_by_name(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named) as refused:
         CodecSampler(**arguments)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_every_listed_bitrate_is_accepted(codec: str) -> None:
+def test_spec_takes_every_listed_bitrate(codec: str) -> None:
     bitrates = CODECS[codec].bitrates
     assert [CodecSpec(codec, bitrate).bitrate for bitrate in bitrates] == list(bitrates)

@@ -21,14 +21,14 @@ def song() -> np.ndarray:
     return compose(seed=3, seconds=4.0)
 
 
-def test_shape_and_range(song):
+def test_song_has_its_length_and_stays_within_full_scale(song):
     assert song.shape == (2, 4 * 44_100)
     assert song.dtype == np.float32
     assert 0.2 < np.abs(song).max() < 1.0
     assert compose(seed=1, seconds=0.1).shape == (2, 4410)
 
 
-def test_a_seed_is_a_song(song):
+def test_song_depends_on_its_seed_alone(song):
     np.testing.assert_array_equal(song, compose(seed=3, seconds=4.0))
     other = compose(seed=4, seconds=4.0)
     correlation = np.corrcoef(song.ravel(), other.ravel())[0, 1]
@@ -36,14 +36,14 @@ def test_a_seed_is_a_song(song):
 
 
 @pytest.mark.parametrize("seed", [0, 5])
-def test_energy_reaches_20_khz_and_the_bass(seed):
+def test_song_has_energy_from_bass_to_20_khz(seed):
     wav = compose(seed, seconds=4.0)
     for low, high, least in [(40, 200, -15), (200, 2000, -15), (2000, 8000, -30), (8000, 16_000, -40)]:
         assert band_db(wav, low, high) > least
     assert band_db(wav, 18_000, 20_000) > -50
 
 
-def test_is_stereo_but_not_two_songs(song):
+def test_song_is_stereo_with_related_channels(song):
     middle, side = song[0] + song[1], song[0] - song[1]
     ratio = 10 * np.log10(np.mean(side**2) / np.mean(middle**2))
     assert -20 < ratio < 0

@@ -12,7 +12,7 @@ from upscale.errors import UserError
 from upscale.shards.prepare import prepare
 
 
-def test_musdb18hq_also_inside_a_parent_folder(tmp_path, touch):
+def test_musdb18hq_is_found_inside_a_parent_folder(tmp_path, touch):
     for parent in ("", "datasets/musdb18hq"):
         root = tmp_path / f"root{len(parent)}"
         for song in ("train/Music Delta - Disco", "train/ANiMAL - Rockshow", "test/Zeno - Signs"):
@@ -22,7 +22,7 @@ def test_musdb18hq_also_inside_a_parent_folder(tmp_path, touch):
         assert splits == {"Disco": "train", "Rockshow": "val", "Signs": "test"}
 
 
-def test_the_official_lists():
+def test_musdb18hq_lists_have_their_official_lengths():
     splits = musdb18hq.official_splits()
     assert sum(split == "test" for split in splits.values()) == 50
     assert sum(split == "val" for split in splits.values()) == 14
@@ -31,7 +31,7 @@ def test_the_official_lists():
 
 
 @pytest.mark.parametrize("parent", ["V1", "V2", "Audio", "MedleyDB/V1"])
-def test_medleydb_mixes_without_their_stems(tmp_path, touch, parent):
+def test_medleydb_takes_mixes_without_stems(tmp_path, touch, parent):
     song = tmp_path / parent / "MusicDelta_80sRock"
     touch(song / "MusicDelta_80sRock_MIX.wav")
     touch(song / "MusicDelta_80sRock_STEMS" / "MusicDelta_80sRock_STEM_01.wav")
@@ -42,7 +42,7 @@ def test_medleydb_mixes_without_their_stems(tmp_path, touch, parent):
     assert track.identity == identity("Music Delta", "80s Rock")
 
 
-def test_every_shared_song_is_matched_by_its_medleydb_name():
+def test_identity_matches_every_shared_song_by_its_medleydb_name():
     """MedleyDB writes artist and title in one word each."""
     for song in musdb18hq.MEDLEYDB_SONGS:
         artist, title = split_name(song)
@@ -58,11 +58,11 @@ def test_every_shared_song_is_matched_by_its_medleydb_name():
         (("Mu", "Too  Bright"), ("MU", "too-bright")),
     ],
 )
-def test_spelling_does_not_matter(one, other):
+def test_identity_ignores_spelling(one, other):
     assert identity(*one) == identity(*other)
 
 
-def test_different_songs_differ():
+def test_identity_of_different_songs_differs():
     assert identity("Music Delta", "Rock") != identity("Music Delta", "Rockabilly")
     assert identity("Music", "Delta Rock") != identity("Music Delta", "Rock")
 
@@ -77,7 +77,7 @@ def test_different_songs_differ():
         ("05 - untitled", ("", "untitled")),
     ],
 )
-def test_names_of_files(stem, expected):
+def test_split_name_finds_artist_and_title(stem, expected):
     assert split_name(stem) == expected
 
 
@@ -91,7 +91,7 @@ def test_folder_takes_lossless_files_at_any_depth(tmp_path, touch, caplog):
     assert "1 lossy" in caplog.text
 
 
-def test_group_by_album(tmp_path, touch):
+def test_folder_groups_songs_by_album(tmp_path, touch):
     for name in ("one/a.wav", "one/b.wav", "two/c.wav"):
         touch(tmp_path / name)
     assert [track.group for track in folder.tracks(tmp_path, group="album")] == ["one", "one", "two"]
@@ -108,7 +108,7 @@ def test_group_by_album(tmp_path, touch):
         ([], {}, "no song"),
     ],
 )
-def test_mistakes_are_explained(sources, roots, message):
+def test_find_tracks_explains_mistakes(sources, roots, message):
     with pytest.raises(UserError, match=message):
         find_tracks(sources, roots, group="song", num_demo_songs=1, demo_seconds=1.0, seed=0)
 

@@ -111,7 +111,7 @@ def test_songs_do_not_cross_splits(shards):
     assert len(songs) == 6 and all(len(splits) == 1 for splits in songs.values())
 
 
-def test_an_interrupted_run_goes_on(music, shards, tmp_path, monkeypatch):
+def test_interrupted_run_is_resumed(music, shards, tmp_path, monkeypatch):
     written = []
 
     def stopping(job):
@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_no_half_shard(music, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("room", [100, 200_000])  # bytes a file may have: fails at the first JSON, and within a shard
-def test_a_disk_that_is_really_full(music, tmp_path, room):
+def test_prepare_on_a_small_file_system_leaves_no_half_shard(music, tmp_path, room):
     """The system itself refuses to write on; afterwards the same command goes on and ends with the same bytes."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -203,7 +203,7 @@ def test_a_disk_that_is_really_full(music, tmp_path, room):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
-def test_killed_outright_it_leaves_no_process_and_goes_on(tmp_path):
+def test_killed_run_leaves_no_process_and_is_resumed(tmp_path):
     """kill -9 in the middle of a shard: its workers end too, and the next run ends with the same bytes."""
     arguments = ["num_demo_songs=8", "demo_seconds=20", "segment_seconds=2", "clips_per_shard=4", "workers=2"]
     command = [sys.executable, str(SCRIPTS / "prepare_shards.py"), "sources=[demo]", *arguments]
@@ -236,7 +236,7 @@ def test_a_worker_that_dies_is_one_line(tmp_path):
         list(run_jobs(os._exit, [1, 1], workers=2, description="dying"))
 
 
-def test_silence_is_left_out(tmp_path):
+def test_prepare_leaves_silence_out(tmp_path):
     wav = np.concatenate([compose(1, 1.0), np.zeros((2, RATE), np.float32), 1e-4 * compose(2, 1.0)], axis=1)
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in/song.wav", wav.T, RATE)
@@ -257,7 +257,7 @@ def test_once_lossy_songs_are_reported_or_refused(tmp_path, caplog):
     assert "was mp3.wav" in caplog.text and "clean.wav" not in caplog.text
 
 
-def test_mono_and_flac(music, tmp_path):
+def test_prepare_writes_mono_and_flac(music, tmp_path):
     prepared(tmp_path, music, channels=1, file_format="flac")
     assert {wav.shape[0] for _, wav in every_clip(tmp_path)} == {1}
 
@@ -283,7 +283,7 @@ def test_degraded_versions_lie_beside_the_clean_clip(tmp_path):
 
 
 @pytest.mark.parametrize("peak", [0.5, 1.0, 2.5])
-def test_16_bits_with_dither(peak):
+def test_to_pcm16_rounds_with_dither_within_range(peak):
     rng = np.random.default_rng(0)
     wav = (min(peak, 1.0) * np.sin(np.arange(4410) / 5)[None]).astype(np.float32)
     pcm = to_pcm16(wav, key="k")
@@ -296,7 +296,7 @@ def test_16_bits_with_dither(peak):
 
 
 @pytest.mark.parametrize("file_format", ["wav", "flac"])
-def test_any_part_of_a_clip(file_format):
+def test_clip_reader_reads_any_part(file_format):
     pcm = np.random.default_rng(0).integers(-3000, 3000, (5000, 2)).astype("<i2")
     reader = ClipReader(memoryview(encode_clip(pcm, RATE, file_format)))
     assert (reader.num_samples, reader.channels, reader.sample_rate) == (5000, 2, RATE)
@@ -306,7 +306,7 @@ def test_any_part_of_a_clip(file_format):
         reader.read(1, 5000)
 
 
-def test_damaged_clips_raise():
+def test_clip_reader_refuses_damaged_clips():
     data = encode_clip(np.ones((5000, 2), "<i2"), RATE, "wav")
     with pytest.raises(ValueError, match="ends after"):
         ClipReader(memoryview(data[:-100]))
@@ -314,7 +314,7 @@ def test_damaged_clips_raise():
         ClipReader(memoryview(b"\0" * 100))
 
 
-def test_shards_of_other_makers(tmp_path):
+def test_index_reads_shards_of_other_makers(tmp_path):
     """Any WebDataset with KEY.wav or KEY.flac is readable, also in folders and with other members beside."""
     wav = encode_clip(np.arange(2000, dtype="<i2").reshape(1000, 2), RATE, "wav")
     with webdataset.TarWriter(str(tmp_path / "x.tar"), encoder=False) as tar:
@@ -326,7 +326,7 @@ def test_shards_of_other_makers(tmp_path):
     assert index.num_samples.tolist() == [1000, 1000]
 
 
-def test_what_is_no_shard(tmp_path):
+def test_index_refuses_what_is_no_shard(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"not a tar file" * 100)
     with pytest.raises(UserError, match=r"x.tar: is not a readable tar"):
         index_shards([tmp_path / "x.tar"])
@@ -348,6 +348,6 @@ def test_what_is_no_shard(tmp_path):
         ({"group": "artist"}, "group=artist"),
     ],
 )
-def test_mistakes_are_explained(music, tmp_path, changes, message):
+def test_prepare_explains_mistakes(music, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         prepared(tmp_path, music, **changes)

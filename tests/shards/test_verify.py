@@ -102,7 +102,7 @@ def without(name: str) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps({key: value for key, value in json.loads(data).items() if key != name}).encode()
 
 
-def test_a_good_folder_has_no_fault(good):
+def test_verify_of_a_good_folder_finds_nothing(good):
     assert faults(good) == []
     rows = {row.split: row for row in verify(good, workers=1)}
     assert sum(row.num_clips for row in rows.values()) == 8
@@ -136,7 +136,7 @@ def test_a_good_folder_has_no_fault(good):
         (lambda members: members.update({"x_0000.wav": tone(44_100, 10)}), "has no JSON"),
     ],
 )
-def test_a_bad_clip(folder, change, message):
+def test_verify_names_a_bad_clip(folder, change, message):
     rewrite(first_shard(folder), change)
     found = faults(folder)
     if message == "NOTHING":  # another sound of the right form is a clip like any other, once the hash agrees
@@ -145,7 +145,7 @@ def test_a_bad_clip(folder, change, message):
         assert any(message in fault for fault in found), found
 
 
-def test_a_changed_byte(folder):
+def test_verify_finds_a_changed_byte(folder):
     shard = first_shard(folder)
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
@@ -153,7 +153,7 @@ def test_a_changed_byte(folder):
     assert any("hash differs" in fault for fault in faults(folder))
 
 
-def test_clips_that_are_missing_or_there_twice(folder):
+def test_verify_finds_clips_missing_or_doubled(folder):
     def drop(members):
         key = next(iter(members)).split(".")[0]
         for name in [name for name in members if name.startswith(key)]:
@@ -163,7 +163,7 @@ def test_clips_that_are_missing_or_there_twice(folder):
     assert any("good clips, the manifest says" in fault for fault in faults(folder))
 
 
-def test_clips_of_another_length(folder):
+def test_verify_finds_clips_of_another_length(folder):
     """All versions of a clip agree with each other, but not with the manifest."""
 
     def change(length: int) -> Callable[[dict[str, bytes]], None]:
@@ -187,12 +187,12 @@ def test_clips_of_another_length(folder):
         ('{"split": "train", "shards": [], "songs": {}, "settings": {}}', "is not a manifest"),
     ],
 )
-def test_a_damaged_manifest(folder, text, message):
+def test_verify_names_a_damaged_manifest(folder, text, message):
     (folder / "train" / "manifest.json").write_text(text)
     assert any(message in fault for fault in faults(folder))
 
 
-def test_a_song_moved_to_another_split_with_its_manifest(folder):
+def test_verify_finds_a_song_moved_with_its_manifest(folder):
     """Everything agrees within each split: only the songs themselves tell."""
     test, train = first_shard(folder, "test"), first_shard(folder)
     with tarfile.open(test) as tar:
@@ -204,7 +204,7 @@ def test_a_song_moved_to_another_split_with_its_manifest(folder):
     assert all(any(f"song {song} lies in train and in test" in fault for fault in found) for song in songs)
 
 
-def test_shards_that_are_missing_cut_or_strange(folder):
+def test_verify_finds_shards_missing_cut_or_unknown(folder):
     shard = first_shard(folder)
     shutil.copy(shard, folder / "train" / "shard-000009.tar")
     found = faults(folder)
@@ -218,7 +218,7 @@ def test_shards_that_are_missing_cut_or_strange(folder):
     assert any("manifest.json: no such file" in fault for fault in faults(folder))
 
 
-def test_a_song_in_two_splits_even_under_another_name(folder):
+def test_verify_finds_a_song_in_two_splits_under_two_names(folder):
     shutil.rmtree(folder / "val")
     shutil.copytree(folder / "train", folder / "val")
     found = faults(folder)
@@ -226,7 +226,7 @@ def test_a_song_in_two_splits_even_under_another_name(folder):
     assert any("is the same sound as" in fault for fault in found)
 
 
-def test_the_script(good, folder, monkeypatch, capsys):
+def test_script_reports_faults_in_one_error(good, folder, monkeypatch, capsys):
     main = runpy.run_path(str(SCRIPT))["main"]
 
     def run(path: Path) -> None:

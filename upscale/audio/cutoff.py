@@ -10,8 +10,8 @@ import numpy as np
 from scipy import signal
 
 NUM_FFT = 2048
-# Measured on 71 lossless songs and 226 MP3 and AAC versions of them, 64 to 320 kbit/s: the steepest lossless spectrum
-# falls by 17 dB, the gentlest lossy one by 28 dB.
+# Measured on 71 lossless songs and 226 MP3 and AAC versions of them, 64 to 320 kbit/s (with Hann frames of 4,096
+# samples): the steepest lossless spectrum falls by 17 dB, the gentlest lossy one by 28 dB.
 MIN_FALL_DB = 22.0
 LOWEST_HZ, HIGHEST_HZ, STEP_HZ = 3_000, 20_100, 100
 GAP_HZ, BAND_HZ = 250, 1_200  # the edge lies within ±GAP_HZ; the bands from GAP_HZ to BAND_HZ beside it are compared
@@ -41,12 +41,17 @@ class CutoffMeter:
         self._num_frames += power.shape[-1]
 
     def cutoff_hz(self) -> float | None:
-        """The frequency above which there is nothing, or None where the spectrum has no edge as steep as a codec's."""
-        if self._num_frames == 0:
+        """The frequency of the edge in Hz, or None where the spectrum has none as steep as a codec's.
+
+        It lies between 3 kHz and about 20.4 kHz. Edges above belong to converters, and those of a resampled file
+        below do not tell whether a codec made them.
+        """
+        highest = min(HIGHEST_HZ, self.sample_rate / 2 - BAND_HZ)
+        if self._num_frames == 0 or highest < LOWEST_HZ:
             return None
         levels = 10 * np.log10(self._total / self._num_frames + FLOOR)
         frequencies = np.arange(len(levels)) * self.sample_rate / NUM_FFT
-        candidates = np.arange(LOWEST_HZ, min(HIGHEST_HZ, self.sample_rate / 2 - BAND_HZ) + 1, STEP_HZ)
+        candidates = np.arange(LOWEST_HZ, highest + 1, STEP_HZ)
         falls = [_fall(frequencies, levels, float(candidate)) for candidate in candidates]
         steepest = int(np.argmax(falls))
         if falls[steepest] < MIN_FALL_DB:

@@ -1,4 +1,4 @@
-"""Reading files: what is in it, all of it, or block by block.
+"""Reading files: their headers, all their samples, or one block after the other.
 
 A file is the same to the sample whether it is read whole, from an offset, or in blocks: all three walk one stream.
 """

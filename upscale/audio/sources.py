@@ -1,6 +1,6 @@
 """Where samples come from: libsndfile for the formats it holds exactly, FFmpeg (inside PyAV) for everything else.
 
-A source opens one regular file, tells its `AudioInfo`, and yields float32 parts `[C, n]` from an offset on.
+A source opens one regular file, describes it by its `AudioInfo`, and yields float32 parts `[C, n]` from an offset on.
 Whatever is wrong with the file is a `UserError`, and memory does not grow with what a header claims.
 """
 
@@ -24,7 +24,7 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
 MAX_LEVEL = 1e4  # full scale is 1: beyond this a file holds integers or damage, not audio
 PART_SAMPLES = 65_536
-MAX_FRAMES = 2**62  # what libsndfile says of a header without a length lies above; it cannot read on then
+MAX_FRAMES = 2**62  # libsndfile reports more where a header states no length, and cannot read such a file
 
 # How files begin that libsndfile reads: WAV (also big-endian and 64-bit), FLAC, AIFF, Ogg, CAF, AU.
 # MP3 is not left to it, although it could: FFmpeg trims MP3 to the sample.
@@ -68,7 +68,7 @@ class Source(Protocol):
         """The samples `start : start + num_samples`, in parts `[C, n]`."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 @contextmanager

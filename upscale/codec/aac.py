@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # AAC takes any number, up to 264 kbit/s a channel at 44.1 kHz; these hold for mono and stereo alike.
 BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-PADDING = 1_024  # M4A tells its length in milliseconds: with a frame to spare nothing is cut off
+PADDING = 1_024  # M4A states its length in milliseconds: one frame more keeps the end from being cut off
 
 
 def encode(wav: np.ndarray, spec: "CodecSpec", sample_rate: int) -> bytes:

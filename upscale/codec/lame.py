@@ -3,7 +3,7 @@
 The `lameenc` wheel carries the fastest build of LAME. Its Python class has no switch for joint stereo (LAME left to
 itself goes to plain stereo from 160 kbit/s on, where FFmpeg and the `lame` command stay joint) and takes only 16-bit
 integers. Its library exports LAME's own C interface (lame.h, unchanged for years), which has both: that is used here.
-Where a wheel exports nothing, `is_available` says so, and FFmpeg does the same to the last bit, 3 times slower.
+Where a wheel does not export it, `is_available` is false, and FFmpeg gives the same samples 3 times slower.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ FLUSH_BYTES = 7_200  # lame.h: what the last call may write
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """LAME, or None where the wheel keeps it to itself (as on Windows)."""
+    """LAME, or None where the wheel does not export it (as on Windows)."""
     spec = find_spec("lameenc")
     try:
         library = ctypes.CDLL(spec.origin if spec else None)
@@ -60,7 +60,7 @@ def encode_frames(wav: np.ndarray, spec: "CodecSpec", sample_rate: int) -> bytes
 
 
 def _settings(channels: int, spec: "CodecSpec", sample_rate: int) -> dict[str, int | float]:
-    """What FFmpeg sets, by the names of lame.h."""
+    """The same settings as FFmpeg, by the names of lame.h."""
     stereo = JOINT_STEREO if spec.stereo == "joint" else PLAIN_STEREO
     settings: dict[str, int | float] = {
         "num_channels": channels,

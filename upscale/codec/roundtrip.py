@@ -39,7 +39,7 @@ def encode(wav: Wav, spec: CodecSpec, sample_rate: int = 44_100) -> bytes:
 
 
 def _first_generation(wav: np.ndarray, spec: CodecSpec, sample_rate: int) -> np.ndarray:
-    """What is encoded: `wav` itself, or with `first_bitrate` what one round trip before leaves of it."""
+    """The input of the encoder: `wav`, or `wav` after a first round trip at `first_bitrate`."""
     if spec.first_bitrate is None:
         return wav
     first = CodecSpec(codec=spec.codec, bitrate=spec.first_bitrate)

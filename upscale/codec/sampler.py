@@ -45,7 +45,7 @@ class CodecSampler:
                     CodecSpec(codec, self._bitrates_of(mode)[0], mode=mode, quality=quality, stereo=layout)
 
     def _bitrates_of(self, mode: str) -> tuple[int, ...]:
-        """VBR has averages of its own: those within the range of the listed bitrates."""
+        """The bitrates of one mode. VBR has its own averages: those within the range of the listed bitrates count."""
         if mode != "vbr":
             return self.bitrates
         low, high = min(self.bitrates), max(self.bitrates)

@@ -1,4 +1,4 @@
-"""What to do to a clip, as a frozen value; and which values exist."""
+"""The description of one round trip, as a frozen value that is checked when it is made."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ STEREO = ("joint", "plain")
 class CodecSpec:
     """One round trip. Bitrates in kbit/s.
 
-    `mode`, `quality`, `stereo` and `first_bitrate` are MP3's. `quality` is LAME's -q, 0 best to 9 fastest; 3 is what
-    LAME and FFmpeg do when nothing is said.
+    `mode`, `quality`, `stereo` and `first_bitrate` are MP3's. `quality` is LAME's -q, from 0 (best) to 9 (fastest); 3
+    is the default of LAME and FFmpeg.
     In mode `vbr` the bitrate is one of `VBR_BITRATES`, the averages of V0 to V9.
     With `first_bitrate` the clip is encoded (CBR) and decoded once before; `first_offset` samples of silence lie
     before it then, so that the two encodings cut their frames at different places, as in users' files.

@@ -18,8 +18,8 @@ class Codec:
 
     `encode(wav, spec, sample_rate)` gives a complete file that any player opens. `degrade(wav, spec, sample_rate)`
     encodes and decodes: aligned with `wav` to the sample at the start, at least as long. Both raise where they fail.
-    `bitrates`: what a spec may ask for, kbit/s. `lame_options`: whether `mode`, `quality`, `stereo` and
-    `first_bitrate` of a spec mean something to it.
+    `bitrates`: the values that a spec may have, in kbit/s. `lame_options`: whether `mode`, `quality`, `stereo` and
+    `first_bitrate` of a spec apply to it.
     """
 
     encode: Callable[[np.ndarray, "CodecSpec", int], bytes]

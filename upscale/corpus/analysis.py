@@ -9,9 +9,7 @@ from upscale.corpus.track import Track
 from upscale.errors import UserError
 
 LOWEST_SAMPLE_RATE = 40_000
-FULL_BAND_HZ = (
-    20_100.0  # the highest cut-off that a codec is blamed for: about where AAC, Opus and LAME end at the most
-)
+FULL_BAND_HZ = 20_100.0  # the highest cut-off of AAC, Opus and LAME
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ ENDING = "_MIX.wav"
 
 
 def tracks(root: Path) -> list[FileTrack]:
-    """Every mix below `root`; stems and raw recordings are not looked at."""
+    """Every mix below `root`; stems and raw recordings are left out."""
     found = []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.endswith(("_STEMS", "_RAW")))

@@ -1,4 +1,4 @@
-"""The names that `sources=[...]` understands. A new source is one file beside this one and one line in `SOURCES`."""
+"""The names that `sources=[...]` takes. A new source is one file beside this one and one line in `SOURCES`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from upscale.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """What sources may ask for. `group` is `folder`'s; the number of songs, their length and the seed are `demo`'s."""
+    """The options of all sources. `group` is for `folder`; number of songs, length and seed are for `demo`."""
 
     roots: Mapping[str, str | None]
     group: str

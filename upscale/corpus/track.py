@@ -1,4 +1,4 @@
-"""A song, wherever it comes from: who made it, what must stay together with it, and its samples."""
+"""A song of any source: its artist and title, the group that decides its split, and its samples."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ from upscale import audio
 
 @dataclass(frozen=True)
 class Track:
-    """One song of one data set. Subclasses know where its samples are, and by what to recognise them.
+    """One song of one data set. Subclasses know where its samples are and how to recognise them.
 
     `name` is unique within the data set (a relative path). `group` decides the split: songs of one group stay together.
     `split` is set where the data set itself fixes it. `is_composed`: the program made the song, so it is neither
@@ -37,11 +37,11 @@ class Track:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.dataset}: {self.name}"
 
     def fingerprint(self) -> list[Any]:
-        """Plain values that change when the samples do, without reading them: finished shards are kept while equal."""
+        """Plain values that change with the samples, found without decoding; equal ones keep finished shards."""
         raise NotImplementedError
 
     def info(self) -> tuple[int, int]:

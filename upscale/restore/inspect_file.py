@@ -1,4 +1,4 @@
-"""What a file is, and whether a model can do it any good: the bitrate it says, and the one it sounds like."""
+"""Whether a model can improve a file, by the bitrate that its header states and the one that its sound suggests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ REENCODE_HZ = 1_200
 class Inspection:
     """A file's facts. Bitrates in kbit/s, `cutoff_hz` None where the spectrum has no edge.
 
-    `heard_bitrate` is what the cut-off suggests; `effective_bitrate` the lower of what the file says and what its
-    sound shows, None where no trace of a codec was found.
+    `heard_bitrate` is the one that the cut-off suggests. `effective_bitrate` is the stated one, or `heard_bitrate`
+    where nothing is stated or the file looks re-encoded; None where no trace of a codec was found.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Inspection:
         return self.bitrate
 
     def is_good(self, trained_bitrates: Sequence[int]) -> str | None:
-        """Why a model trained up to some bitrate should leave this file alone, or None where it should not."""
+        """The reason not to restore this file with a model trained on these bitrates; None where there is none."""
         if self.effective_bitrate is None:
             return "no trace of a codec in its sound"
         highest = max(trained_bitrates, default=0)
@@ -99,7 +99,7 @@ def inspect_file(path: str | Path) -> Inspection:
 
 
 def heard_bitrate(cutoff_hz: float | None, channels: int) -> int | None:
-    """The lowest bitrate at which LAME keeps as much treble as there is."""
+    """The lowest bitrate at which the low-pass of LAME lies at this cut-off or above."""
     if cutoff_hz is None:
         return None
     cutoffs = MONO_CUTOFFS if channels == 1 else STEREO_CUTOFFS

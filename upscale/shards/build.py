@@ -1,4 +1,4 @@
-"""The folder of shards between two runs: what an interrupted one leaves, and what the next one may take up."""
+"""The state of a folder of shards between two runs: finished, interrupted, or made with other settings."""
 
 import json
 import shutil
@@ -11,12 +11,15 @@ from upscale.errors import UserError
 from upscale.shards.cutting import ShardJob
 from upscale.shards.manifest import NAME, write_json
 
-BUILD = ".build"  # what an interrupted run leaves for the next one
+BUILD = ".build"  # the reports and entries of an unfinished run, for the next one
 SUMMARY = "prepared.json"
 
 
 def open_build(out: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """The summary of a finished run with the same settings; else make `out` ready to start or to go on."""
+    """The summary of a finished run with the same settings, else None, with `out` ready to start or to resume.
+
+    Raises UserError where `out` holds shards made with other settings, unless `overwrite` is set.
+    """
     state = out / BUILD / "settings.json"
     finished = out / SUMMARY
     previous = finished if finished.exists() else state
@@ -65,5 +68,5 @@ def remove_leftovers(out: Path) -> None:
 
 
 def note_of(out: Path, job: ShardJob) -> Path:
-    """Where the entry of a finished shard is written down until all shards are finished."""
+    """The file that holds the entry of a finished shard until all shards are finished."""
     return out / BUILD / f"{job.path.parent.name}-{job.path.stem}.json"

@@ -1,4 +1,4 @@
-"""One shard, from songs to a tar file: a job that needs nothing but its own description, in any process."""
+"""One shard, from songs to a tar file: a job that any process can do from its description alone."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ from upscale.shards.clip import encode_clip, to_pcm16
 from upscale.shards.manifest import ShardEntry, file_hash
 
 SAMPLE_RATE = 44_100
-CONTEXT_SECONDS = 0.5  # heard by the resampler and the encoder on both sides of a clip, then cut away
+CONTEXT_SECONDS = 0.5  # given to the resampler and the encoder on both sides of a clip, then cut away
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def clip_key(track: Track, number: int) -> str:
 def _read_clip(piece: Piece, start: int, length: int, channels: int) -> tuple[np.ndarray, int, int]:
     """float32 `[channels, T]` at 44.1 kHz with context around the clip; where the clip begins in it; its length."""
     rate = piece.sample_rate
-    unit = rate // gcd(rate, SAMPLE_RATE)  # so many samples are a whole number of ours
+    unit = rate // gcd(rate, SAMPLE_RATE)  # this many samples are a whole number of samples at 44.1 kHz
     context = unit * ceil(CONTEXT_SECONDS * rate / unit)
     first = max(0, start - context)
     wav = piece.track.read(first, start - first + length + context)

@@ -1,4 +1,4 @@
-"""Running independent jobs over processes, with their progress. The results do not depend on who ran them."""
+"""Independent jobs over processes, with their progress. The results do not depend on the number of processes."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""From songs to shards: analyse every track, plan every shard, write them; all of it again from where it stopped."""
+"""From songs to shards: analyse every track, plan every shard, write them; an interrupted run is resumed."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Summary:
-    """What came out. `broken`: [file, reason]; `lossy`: [file, cut-off in Hz]; `splits`: totals of each."""
+    """The result of a run. `broken`: [file, reason]; `lossy`: [file, cut-off in Hz]; `splits`: totals of each."""
 
     settings: dict[str, Any]
     splits: dict[str, dict[str, float]]
@@ -74,7 +74,7 @@ def prepare(
     and left out. Raises UserError for wrong settings, for lossy sources with `strict`, and when the disk is full.
     """
     run = _engine(engine)
-    if engine == "ray":  # a worker's current folder is not ours
+    if engine == "ray":  # a worker may run in another folder
         out, roots = (
             os.path.abspath(out),
             {name: root and os.path.abspath(root) for name, root in (roots or {}).items()},
@@ -120,7 +120,7 @@ def prepare(
 
 
 def _engine(name: str) -> Engine:
-    """What runs independent jobs."""
+    """The function that runs independent jobs."""
     if name not in ("local", "ray"):
         raise UserError(f"engine={name} is unknown; use local or ray")
     if name == "local":
@@ -204,7 +204,7 @@ def _write_all(
     for job, (entry, songs) in run(write_shard, missing, workers, "writing shards"):
         written[job.path] = (entry, songs)
         write_json(note_of(out, job), [asdict(entry), songs])
-    remove_leftovers(out)  # of a worker that was killed and whose job was done again
+    remove_leftovers(out)  # those of a worker that was killed and whose job was repeated
     return written
 
 

@@ -1,4 +1,4 @@
-"""What the frames of a whole MPEG audio file say: its bitrate, its header frame, and where that frame is."""
+"""A whole MPEG audio file: its mean bitrate, its header frame, and where that frame is."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ HEADER_FRAME_BYTES = 65_536  # how far the header frame is searched for
 
 @dataclass(frozen=True)
 class MpegInfo:
-    """A whole file: `bitrate` is the mean of its frames; `method` CBR, ABR or VBR; `leading_bytes` of junk."""
+    """A whole file: `bitrate` is the mean of its frames; `method` CBR, ABR or VBR; `leading_bytes` of garbage."""
 
     layer: int
     sample_rate: int
@@ -28,7 +28,7 @@ class MpegInfo:
 
 
 def read_mpeg(path: Path) -> MpegInfo | None:
-    """What an MPEG audio file says about itself, or None where no two frames follow each other."""
+    """The facts that an MPEG audio file states, or None where no two frames follow each other."""
     with path.open("rb") as file:
         file.seek(id3_size(file.read(10)))
         data = file.read(MAX_LEADING_BYTES + MAX_FRAMES * 1_500)
@@ -77,7 +77,7 @@ def header_frame_offset(path: Path) -> int:
 
 
 def _first_frame(data: bytes) -> int | None:
-    """The first place where a frame is followed by another of its kind: junk rarely looks like that twice."""
+    """The first place where a frame is followed by another of its kind: garbage rarely does."""
     position = data.find(b"\xff")
     while 0 <= position < MAX_LEADING_BYTES:
         frame = parse_header(data[position : position + 4])

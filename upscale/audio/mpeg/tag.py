@@ -7,7 +7,7 @@ from upscale.audio.mpeg.frame import Frame, id3_size, parse_header
 
 NAMES = (b"Xing", b"Info")
 METHODS = {1: "CBR", 2: "ABR", 3: "VBR", 4: "VBR", 5: "VBR", 6: "VBR", 8: "CBR", 9: "ABR"}
-# LAME's own names for what was asked for; 8 to 320 are bitrates, 410 to 500 the qualities V9 to V0.
+# LAME's presets by number; 8 to 320 are bitrates, 410 to 500 the qualities V9 to V0.
 PRESETS = {1000: "r3mix", 1001: "standard", 1002: "extreme", 1003: "insane", 1006: "medium"}
 NUM_FRAMES = 8  # in bytes from the name
 # In bytes from the start of LAME's extension.
@@ -90,7 +90,7 @@ def _read_lame(data: bytes, *, is_cbr: bool) -> LameTag | None:
 
 
 def _settings(preset: int, method: str | None) -> str | None:
-    """What was typed to get this file, as far as the tag tells: `-b 128` and `--preset 128` leave the same trace."""
+    """The options of the `lame` command that give such a tag: `-b 128` and `--preset 128` give the same one."""
     if preset in PRESETS:
         return f"--preset {PRESETS[preset]}"
     if 410 <= preset <= 500:
