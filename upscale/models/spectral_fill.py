@@ -93,7 +93,7 @@ class SpectralFill(nn.Module):
         num_level_blocks: int = 4,
         level_fold: int = 8,
         level_frame_width: int = 512,
-        num_iterations: int = 16,
+        num_iterations: int = 8,
         period: int = 32768,
         num_matches: int = 0,
         min_match_confidence: float = 0.0,
