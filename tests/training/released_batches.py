@@ -46,7 +46,7 @@ def wav_batch(seed: int, size: int, num_samples: int) -> dict[str, Tensor]:
 
 
 def repetition_batch(seed: int, size: int, num_blocks: int, num_matches: int) -> dict[str, Tensor]:
-    """`wav_batch` with `filtered` [B, 2, T], `matches` [B, K, 2, T] and `likeness` [B, K, M]."""
+    """`wav_batch` with `filtered` [B, 2, T], `matches` [B, K, 2, T] and `similarity` [B, K, M]."""
     batch = wav_batch(seed, size, num_blocks * HOP)
     rng = np.random.default_rng(seed + 1_000_000)
     clean = batch["clean"].numpy()
@@ -55,7 +55,7 @@ def repetition_batch(seed: int, size: int, num_blocks: int, num_matches: int) ->
     others = {
         "filtered": filtered,
         "matches": matches,
-        "likeness": rng.uniform(size=(size, num_matches, num_blocks + 1)),
+        "similarity": rng.uniform(size=(size, num_matches, num_blocks + 1)),
     }
     return batch | {name: torch.tensor(value, dtype=torch.float32) for name, value in others.items()}
 

@@ -2,18 +2,27 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from upscale.datamodule.batches import BatchDataset
 from upscale.datamodule.samplers import FixedSampler, TrainingSampler
 from upscale.datamodule.workers import KilledWorker, death_handler, is_dying, prepare_worker, raise_on_worker_death
 from upscale.errors import UserError
 
 END = object()
+
+
+class Clips(Protocol):
+    """A data set whose items are whole batches, `num_per_epoch` clips an epoch where nothing else is said."""
+
+    num_per_epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, draws: Any) -> Any: ...
 
 
 class Loader(DataLoader):
@@ -78,28 +87,36 @@ class FixedLoader(Loader):
 
 
 def training_loader(
-    clips: BatchDataset, batch_size: int, num_batches: int | None, num_workers: int, seed: int, trainer: Trainer | None
+    clips: Clips, batch_size: int, num_batches: int | None, num_workers: int, seed: int, trainer: Trainer | None
 ) -> ResumableLoader:
     """Shuffled batches for this rank; without `num_batches` an epoch is as long as what is stored."""
     rank, num_ranks = _rank(trainer)
     num_batches = num_batches or max(1, clips.num_per_epoch // (batch_size * num_ranks))
     sampler = TrainingSampler(len(clips), batch_size, num_batches, rank, num_ranks, seed)
-    return ResumableLoader(clips, sampler=sampler, **_options(num_workers))
+    return ResumableLoader(
+        clips,  # type: ignore[arg-type]
+        sampler=sampler,
+        **_options(num_workers),
+    )
 
 
 def fixed_loader(
-    clips: BatchDataset, batch_size: int, num_batches: int | None, num_workers: int, seed: int, trainer: Trainer | None
+    clips: Clips, batch_size: int, num_batches: int | None, num_workers: int, seed: int, trainer: Trainer | None
 ) -> FixedLoader:
     """Every clip once over all ranks, or the first of them that fill `num_batches` batches a rank."""
     rank, num_ranks = _rank(trainer)
     most = (num_batches or len(clips)) * batch_size * num_ranks
     sampler = FixedSampler(len(clips), min(most, len(clips)), batch_size, rank, num_ranks, seed)
-    return FixedLoader(clips, sampler=sampler, **_options(num_workers))
+    return FixedLoader(
+        clips,  # type: ignore[arg-type]
+        sampler=sampler,
+        **_options(num_workers),
+    )
 
 
 def _options(num_workers: int) -> dict[str, Any]:
     return {
-        "batch_size": None,  # an item of a `BatchDataset` is a batch already
+        "batch_size": None,  # an item of the clips is a batch already
         "num_workers": num_workers,
         "persistent_workers": num_workers > 0,
         "pin_memory": torch.cuda.is_available(),

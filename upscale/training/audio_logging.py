@@ -33,6 +33,8 @@ class AudioLogging(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if outputs["restored"] is None:  # a part was trained that restores no sound
+            return
         for index in range(min(len(batch.key), self.num_clips - len(self._clips))):
             wavs = {"clean": batch.clean, "degraded": batch.degraded, "restored": outputs["restored"]}
             clip = {side: wav[index].float().cpu() for side, wav in wavs.items()}

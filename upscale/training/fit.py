@@ -102,6 +102,7 @@ def build_module(config: DictConfig) -> RestorationModule:
         loss=instantiate(config.loss, _convert_="all"),
         optimizer=instantiate(config.optimizer, _convert_="all"),
         scheduler=instantiate(config.scheduler, _convert_="all"),
+        task=instantiate(config.task, _convert_="all"),
         description=description,
     )
 

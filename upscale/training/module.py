@@ -12,15 +12,18 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from upscale.datamodule import Batch, PairDataModule
+from upscale.datamodule import AnyBatch, PairDataModule
 from upscale.training.non_finite import NonFiniteLoss, report_batch
+from upscale.training.tasks import Restoration, Task
 
-StepOutput = dict[str, Tensor]
+StepOutput = dict[str, Tensor | None]
 
 
 class RestorationModule(LightningModule):
-    """Trains `net(degraded, bitrate) -> restored` to minimise `loss(restored, clean, degraded)`.
+    """Trains a network, or a part of it, to minimise a loss.
 
+    `task` says what a step computes and the loss compares (`upscale.training.tasks`); left out, it is
+    `net(degraded, bitrate) -> restored` and `loss(restored, clean, degraded)`.
     `optimizer` takes the network's parameters that train, each with its name, and returns an optimizer. `scheduler` is
     Lightning's scheduler configuration (`interval`, `frequency`, `monitor`), whose `scheduler` entry takes the
     optimizer; None keeps the rate constant.
@@ -35,21 +38,23 @@ class RestorationModule(LightningModule):
         optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
         description: Mapping[str, Any],
         scheduler: Mapping[str, Any] | None = None,
+        task: Task | None = None,
     ) -> None:
         super().__init__()
         self.net, self.loss = net, loss
+        self.task: Task = task or Restoration()
         self.make_optimizer, self.scheduler_config = optimizer, scheduler
         self.description = dict(description)
 
     def forward(self, degraded: Tensor, bitrate: Tensor | None = None) -> Tensor:
         return self.net(degraded, bitrate)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
+    def training_step(self, batch: AnyBatch, batch_idx: int) -> StepOutput:
         output = self._shared_step(batch, stage="train")
         penalty = self._regularizer()
         if penalty is not None:
             self.log("train/regularizer", penalty, on_step=True, on_epoch=False)
-            output["loss"] = output["loss"] + penalty
+            output["loss"] = output["loss"] + penalty  # type: ignore[operator]
         return output
 
     def _regularizer(self) -> Tensor | None:
@@ -59,17 +64,15 @@ class RestorationModule(LightningModule):
         with torch.autocast(device_type=self.device.type, enabled=False):
             return self.net.regularizer()  # type: ignore[operator]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput:
+    def validation_step(self, batch: AnyBatch, batch_idx: int) -> StepOutput:
         return self._shared_step(batch, stage="val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> StepOutput:
+    def test_step(self, batch: AnyBatch, batch_idx: int) -> StepOutput:
         return self._shared_step(batch, stage="test")
 
-    def _shared_step(self, batch: Batch, stage: str) -> StepOutput:
-        """The loss to minimise, and `restored` for the callbacks that measure and show it."""
-        restored = self(batch.degraded, batch.bitrate).float()
-        with torch.autocast(device_type=self.device.type, enabled=False):  # spectra and ratios need 32 bits
-            loss = self.loss(restored, batch.clean, batch.degraded)
+    def _shared_step(self, batch: AnyBatch, stage: str) -> StepOutput:
+        """The loss to minimise, and `restored`, where there is any, for the callbacks that measure and show it."""
+        loss, restored = self.task(self.net, self.loss, batch)
         # All ranks stop together: the others would wait for this one's gradients.
         if self.trainer.strategy.reduce_boolean_decision(not torch.isfinite(loss), all=False):
             raise NonFiniteLoss(report_batch(batch=batch, restored=restored, loss=loss, stage=stage, module=self))
@@ -79,10 +82,10 @@ class RestorationModule(LightningModule):
             on_step=stage == "train",
             on_epoch=stage != "train",
             prog_bar=True,
-            batch_size=len(batch.degraded),
+            batch_size=len(batch.key),
             sync_dist=True,
         )
-        return {"loss": loss, "restored": restored.detach()}
+        return {"loss": loss, "restored": None if restored is None else restored.detach()}
 
     def configure_optimizers(self) -> Any:
         trained = [(name, value) for name, value in self.net.named_parameters() if value.requires_grad]

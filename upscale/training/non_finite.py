@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from upscale import atomic
-from upscale.datamodule import Batch, PairDataModule, ShardDataModule
+from upscale.datamodule import AnyBatch, PairDataModule, ShardDataModule
 from upscale.errors import UserError
 
 REPORT_NAME = "non_finite_loss.json"
@@ -26,19 +26,21 @@ class NonFiniteLoss(UserError):
         )
 
 
-def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, module: LightningModule) -> Path:
+def report_batch(
+    *, batch: AnyBatch, restored: Tensor | None, loss: Tensor, stage: str, module: LightningModule
+) -> Path:
     """Write what it takes to replay the batch, and what in it is not finite, to `non_finite_loss.json`."""
     trainer = module.trainer
     name = REPORT_NAME if trainer.is_global_zero else f"rank{trainer.global_rank}_{REPORT_NAME}"
     path = Path(trainer.default_root_dir) / name
     places = _places(batch, stage, trainer)
+    sounds = {side: getattr(batch, side) for side in ("degraded", "clean", "inputs") if hasattr(batch, side)}
+    sounds |= {} if restored is None else {"restored": restored}
     clips = [
         {
             "key": key,
             "bitrate": float(batch.bitrate[index]),
-            "degraded_finite": _finite(batch.degraded[index]),
-            "clean_finite": _finite(batch.clean[index]),
-            "restored_finite": _finite(restored[index]),
+            **{f"{side}_finite": _finite(values[index]) for side, values in sounds.items()},
             **(places[index] if places else {}),
         }
         for index, key in enumerate(batch.key)
@@ -60,7 +62,7 @@ def report_batch(*, batch: Batch, restored: Tensor, loss: Tensor, stage: str, mo
     return path
 
 
-def _places(batch: Batch, stage: str, trainer: Trainer) -> list[dict[str, Any]]:
+def _places(batch: AnyBatch, stage: str, trainer: Trainer) -> list[dict[str, Any]]:
     """`draw` of each clip (and `spec`, if a codec was drawn): `upscale.training.replay` makes the batch again."""
     data, loop = trainer.datamodule, trainer.fit_loop  # type: ignore[attr-defined]
     if stage != "train" or not isinstance(data, ShardDataModule | PairDataModule):
