@@ -152,7 +152,8 @@ def run(arguments: argparse.Namespace) -> None:
         write = partial(write_frames, predictor=SpectralFill().level.eval())
         options |= {"clip_seconds": FRAME_SECONDS, "gain_db": (-36, 0), "loudness": 3.0, "bitrate_known": 1.0}
     else:
-        write = partial(write_repetitions, network=load_bundle(arguments.model)[0])
+        network: Any = load_bundle(arguments.model)[0]
+        write = partial(write_repetitions, network=network)
         options |= {"clip_seconds": arguments.seconds, "bitrate_known": SHARE_KNOWN}
         options |= {"bitrate_weights": FIDELITY_WEIGHTS}
     for root in arguments.pairs:

@@ -47,6 +47,8 @@ def _load_whole(net: nn.Module, ckpt: str, wanted: Mapping[str, Any]) -> None:
 
 def _load_part(net: nn.Module, name: str, path: str) -> str:
     """Load one part and say so: `init.filter: 212 tensors from PATH; not in it, so untrained: repeat`."""
+    if not path:
+        raise UserError(f"this experiment starts from trained weights: add init.{name}=PATH{known_checkpoints()}")
     option = f"init.{name}={path}"
     part = net if name in ("", WHOLE) else _find_part(net, name)
     wanted = part.state_dict()

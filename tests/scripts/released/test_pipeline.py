@@ -23,7 +23,6 @@ def commands(work: Path, music: Path | None = None, val: Path | None = None, **o
     return [shlex.split(step.command) for step in Pipeline(work, music, val, **options).steps()]  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(not (ROOT / "conf/experiment/released").is_dir(), reason="stages are not there yet")
 @pytest.mark.parametrize("scale", [pipeline.WHOLE, QUICK])
 def test_every_command_of_the_pipeline_exists(scale: pipeline.Scale) -> None:
     for words in commands(Path("work"), scale=scale):
