@@ -81,7 +81,7 @@ def write_frames(batch: Batch, path: Path, predictor: LogMagnitudePredictor) -> 
 
 @torch.no_grad()
 def write_repetitions(batch: Batch, path: Path, network: Any) -> None:
-    """`NUM_PASSAGES` passages of an excerpt through the filters of a `SpectralCascade`, PATH with -0, -1 and so on behind its name."""
+    """Passages of an excerpt through the filters of a `SpectralCascade`: PATH with -0, -1 and so on behind its name."""
     filtered = network.filtered(batch.degraded, batch.bitrate)
     starts, similarity = find_repetitions(filtered, NUM_MATCHES)
     room = filtered.shape[-1] // HOP - PASSAGE_BLOCKS
