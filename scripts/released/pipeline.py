@@ -37,6 +37,7 @@ class Scale:
 
     pieces: int = 16_000
     frame_pieces: int = 20_000
+    repetitions: str = "--seconds 17"  # rendered excerpts are 20 s long
     training: str = ""
     evaluation: str = f"'bitrates={BITRATES}' 'visqol_bitrates=[64,96]' visqol_seconds=8"
     composed: int = 0  # songs to train on that the program composes
@@ -46,6 +47,7 @@ class Scale:
 WHOLE = Scale()
 QUICK = Scale(
     pieces=40,
+    repetitions="--seconds 17 --count 12",
     training="trainer.max_steps=40 scheduler.scheduler.warmup_steps=5 data.num_batches=20 data.num_val_batches=2",
     evaluation="'bitrates=[64,128]' excerpt_seconds=6 'visqol_bitrates=[64]' visqol_seconds=4 pictures=false",
     composed=6,
@@ -123,7 +125,7 @@ class Pipeline:
         yield self.train("fine", f"{work}/pairs", coarse=last("coarse"))
         yield self.train("filters", f"{work}/pairs", net=last("fine"))
         yield Step(f"python -m scripts.released.precompute repetitions --pairs {work}/pairs --model {last('filters')} "
-                   f"--out {work}/repetitions --workers 2")  # fmt: skip
+                   f"--out {work}/repetitions {self.scale.repetitions} --workers 2")  # fmt: skip
         yield self.train("repetition_mixer", f"{work}/repetitions", net=last("filters"))
 
     def train_perceptual(self, pools: list[str]) -> Iterator[Step]:

@@ -94,6 +94,7 @@ def test_the_whole_pipeline_ends_in_two_bundles_that_restore(tmp_path: Path, cap
     """From songs that the program composes to the cards, two steps a stage."""
     scale = Scale(
         pieces=12,
+        repetitions="--seconds 10 --count 4",
         training="trainer.max_steps=2 scheduler.scheduler.warmup_steps=1 data.num_batches=2 data.num_val_batches=1 "
         "data.num_workers=0",
         evaluation="'bitrates=[64]' excerpt_seconds=2 'visqol_bitrates=[64]' visqol_seconds=2 pictures=false",
