@@ -37,7 +37,8 @@ SAMPLE_RATE = 44_100
 SECONDS, WARM_UP_SECONDS = 8, 0.5  # what is kept, and how much is encoded before it
 NUM_SONGS = (0.75, 0.2, 0.05)  # one, two, three at a time
 OTHER_SPEED, EQUALISED, IN_A_ROOM, LIMITED, MONO = 0.6, 0.7, 0.4, 0.4, 0.06
-VAL_SHARE = 0.05  # of the songs and of the pieces
+VAL_SHARE = 0.05  # of the songs
+VAL_EVERY = 20  # pieces, the first of them among the songs to validate with: a small pool has one too
 LOUDEST = 0.999  # of full scale: LAME may overshoot it; then both sides are turned down
 # How often each variant is drawn: constant bitrates, then what else people's files were made with.
 SHARES = {"32": 0.4, "40": 0.3, "48": 1.4, "56": 0.8, "64": 4, "80": 1, "96": 4, "112": 0.8, "128": 1.2, "160": 0.6}
@@ -139,7 +140,7 @@ def mixed(kinds: dict[str, list[Path]], length: int, as_it_is: float, rng: Gener
 def write_piece(number: int, kinds: dict[str, dict[str, list[Path]]], as_it_is: float, out: Path) -> None:
     """Both sides of a piece, the degraded one last: a piece that has it is whole."""
     rng = np.random.default_rng(derive_seed("augment", number))
-    split = "val" if kinds["val"] and rng.random() < VAL_SHARE else "train"
+    split = "val" if kinds["val"] and number % VAL_EVERY == 0 else "train"
     warm_up = int(WARM_UP_SECONDS * SAMPLE_RATE)
     mix, known = mixed(kinds[split], warm_up + SECONDS * SAMPLE_RATE, as_it_is, rng)
     shares = np.array(list(SHARES.values()))
