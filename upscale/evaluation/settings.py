@@ -23,7 +23,7 @@ def write_settings(config: DictConfig, seconds: float, path: Path) -> None:
     options = {name: value for name, value in values.items() if name not in PLACES}
     document = {
         "options": options,
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "machine": {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()} | gpu(),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in PACKAGES if installed(name)},
