@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import upscale.models
-from upscale.models.layers.blocks import Conv
+from upscale.models.layers.blocks import Conv, ConvNormGelu
 from upscale.training.cuda_graph import capture
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -69,10 +69,12 @@ def work(preset: str) -> tuple[int, int]:
 
     def count(module: Any, inputs: Any, output: Any) -> None:
         nonlocal num_bytes
-        num_bytes += 4 * (inputs[0].numel() + output.numel() + module.weight.numel())
+        conv = module if isinstance(module, Conv) else module.conv
+        num_bytes += 4 * (inputs[0].numel() + output.numel() + conv.weight.numel())
 
     for module in model.modules():
-        if isinstance(module, Conv):
+        # A fused block takes its convolution's weights and does not call it.
+        if isinstance(module, Conv) or (isinstance(module, ConvNormGelu) and module.activate is None):
             module.register_forward_hook(count)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, int(model.channels), SAMPLE_RATE, device="meta"))  # type: ignore[arg-type]
