@@ -28,6 +28,21 @@ class Batch(NamedTuple):
     key: list[str]
 
 
+def splits_of(stage: str | None) -> tuple[str, ...]:
+    """The splits that a stage of Lightning's (fit, validate, test) needs."""
+    return {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",))
+
+
+def check_channels_and_gain(channels: int, gain_db: Sequence[float]) -> tuple[float, float]:
+    """The range of the random level in dB, once it and the number of channels are ones that a clip can have."""
+    if channels not in (1, 2):
+        raise UserError(f"data.channels={channels}: use 1 or 2")
+    low, high = gain_db
+    if low > high:
+        raise UserError(f"data.gain_db={list(gain_db)}: write the lower level first")
+    return low, high
+
+
 class BadClipError(Exception):
     """The stored clip is damaged; anything that goes wrong after reading is not its fault."""
 

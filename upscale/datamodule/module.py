@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from upscale.codec import CodecSampler
-from upscale.datamodule.batches import SAMPLE_RATE
+from upscale.datamodule.batches import SAMPLE_RATE, check_channels_and_gain, splits_of
 from upscale.datamodule.clips import MARGIN_AFTER, Clips, Crop
 from upscale.datamodule.loader import FixedLoader, ResumableLoader, fixed_loader, training_loader
 from upscale.datamodule.missing_clips import count_missing_clips
@@ -47,16 +47,12 @@ class ShardDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if channels not in (1, 2):
-            raise UserError(f"data.channels={channels}: use 1 or 2")
+        gain_range = check_channels_and_gain(channels, gain_db)
         if clip_seconds <= 0 or batch_size < 1:
             raise UserError(f"data.clip_seconds={clip_seconds} and data.batch_size={batch_size} must be positive")
-        low, high = gain_db
-        if low > high:
-            raise UserError(f"data.gain_db={list(gain_db)}: write the lower level first")
         self.root, self.codec, self.seed = str(root), codec, seed
         before, after = round(margin_seconds * SAMPLE_RATE), MARGIN_AFTER if margin_seconds else 0
-        self.crop = Crop(round(clip_seconds * SAMPLE_RATE), before, after, channels, (low, high))
+        self.crop = Crop(round(clip_seconds * SAMPLE_RATE), before, after, channels, gain_range)
         self.batch_size, self.num_batches, self.num_val_batches = batch_size, num_batches, num_val_batches
         self.num_workers = num_cores() if num_workers is None else num_workers
         self.max_bad_share, self.predegraded, self.cache = max_bad_share, predegraded, Path(cache)
@@ -69,7 +65,7 @@ class ShardDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Index the shards of the splits that `stage` (fit, validate, test) needs."""
-        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",)):
+        for split in splits_of(stage):
             if split not in self.clips:
                 self.clips[split] = self._clips(split)
 

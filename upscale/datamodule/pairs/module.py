@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from upscale.datamodule.batches import SAMPLE_RATE
+from upscale.datamodule.batches import SAMPLE_RATE, check_channels_and_gain, splits_of
 from upscale.datamodule.loader import FixedLoader, ResumableLoader, fixed_loader, training_loader
 from upscale.datamodule.pairs.checks import align, check_all
 from upscale.datamodule.pairs.clips import PairClips, PairCrop
@@ -59,20 +59,16 @@ class PairDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if channels not in (1, 2):
-            raise UserError(f"data.channels={channels}: use 1 or 2")
+        gain_range = check_channels_and_gain(channels, gain_db)
         if clip_seconds <= 0 or batch_size < 1 or loudness <= 0:
             raise UserError("data.clip_seconds, data.batch_size and data.loudness must be positive")
-        low, high = gain_db
-        if low > high:
-            raise UserError(f"data.gain_db={list(gain_db)}: write the lower level first")
         if not (0 <= bitrate_known <= 1 and 0 <= val_share < 1):
             raise UserError(f"data.bitrate_known={bitrate_known} and data.val_share={val_share} are shares, 0 to 1")
         weights = (
             None if bitrate_weights is None else {str(key): float(bitrate_weights[key]) for key in bitrate_weights}
         )
         num_samples = round(clip_seconds * SAMPLE_RATE)
-        self.crop = PairCrop(num_samples, channels, (low, high), loudness, bitrate_known, weights)
+        self.crop = PairCrop(num_samples, channels, gain_range, loudness, bitrate_known, weights)
         self.root, self.seed, self.align, self.cache = str(root), seed, align, Path(cache)
         self.batch_size, self.num_batches, self.num_val_batches = batch_size, num_batches, num_val_batches
         self.val_share, self.val_songs, self.max_bad_share = val_share, tuple(val_songs), max_bad_share
@@ -87,7 +83,7 @@ class PairDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Open the pairs of the splits that `stage` (fit, validate, test) needs."""
-        for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",)):
+        for split in splits_of(stage):
             if split not in self.clips:
                 fixed = split != "train"
                 self.clips[split] = PairClips(self._source(split), self.crop, self.seed, fixed, self.max_bad_share)
